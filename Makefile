@@ -1,0 +1,53 @@
+# What the project can do; `make help` lists it. Every target makes .venv first if need be.
+SHELL := /bin/bash
+PY := .venv/bin/python
+export PYTHONPATH := local
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help demo test test-fast check generate lock images bench \
+	cluster-up cluster-down cluster-status clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+.venv/.synced: requirements/dev.txt requirements/bootstrap.txt local/bootstrap.sh
+	@local/bootstrap.sh
+
+demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (KUBECONTEXT=... REGISTRY=... for yours)
+	@$(PY) -m localdemo $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+
+test: .venv/.synced ## All tests; as root on Debian with the single-node cluster, else without what needs it
+	@$(PY) -m localcluster build
+	@$(PY) -m pytest
+
+test-fast: .venv/.synced ## The tests that need no cluster, under 2 minutes
+	@$(PY) -m pytest -m "not cluster and not controlplane"
+
+check: .venv/.synced ## ruff, mypy strict, import contracts, generated files up to date
+	ruff format --check .
+	ruff check .
+	mypy crds operator trainer local
+	lint-imports
+	$(PY) crds/generate.py --check
+
+generate: .venv/.synced ## The CRD from the API types
+	$(PY) crds/generate.py
+	ruff format --quiet .
+
+lock: .venv/.synced ## The lock files from pyproject.toml
+	requirements/lock.sh
+
+images: .venv/.synced ## Both images, with buildah
+	@$(PY) -m localcluster.images build
+
+bench: .venv/.synced ## The figures in bench/results
+	$(PY) bench/operator_path.py
+
+cluster-up: .venv/.synced ## Start the single-node Kubernetes (root, Debian)
+	@$(PY) -m localcluster up
+
+cluster-down: .venv/.synced ## Stop it and leave nothing behind
+	@$(PY) -m localcluster down
+
+cluster-status: .venv/.synced ## What of it runs, and where its logs are
+	@$(PY) -m localcluster status
