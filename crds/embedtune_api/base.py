@@ -1,0 +1,58 @@
+"""The base of all API types: how a Python field becomes a JSON field, and how input is parsed."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+
+class InvalidJob(ValueError):
+    """A FineTuneJob that does not parse; the message names every wrong field by its path."""
+
+
+class ApiModel(BaseModel):
+    """A frozen API type: camelCase in JSON, unknown fields refused, types not coerced.
+
+    A field's docstring is its description in `kubectl explain`, so it states unit and default.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Read one object as the API server would.
+
+        Raises:
+            InvalidJob: with one line per wrong field, `spec.training.epochs: ...`.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            raise InvalidJob("\n".join(_line(e) for e in error.errors())) from None
+        except (TypeError, ValueError) as error:
+            raise InvalidJob(f"not representable as JSON: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, without fields that are unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _line(error: ErrorDetails) -> str:
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown field"
+    if error["type"] == "missing":
+        return f"{path}: required field is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {message} (got {error['input']!r})" if path else message

@@ -1,0 +1,64 @@
+"""Every reason that a condition, an event or a failure can carry, each with its meaning.
+
+A reason is part of the API: people alert on it. Names are never reused for something else.
+"""
+
+from typing import Final
+
+# Conditions while a job goes on
+CREATED: Final = "Created"
+"""The child Job exists, no pod yet."""
+UNSCHEDULABLE: Final = "Unschedulable"
+"""No node can take the pod; the message is the scheduler's."""
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+"""The kubelet cannot pull the trainer's image."""
+CONTAINER_CONFIG_ERROR: Final = "ContainerConfigError"
+"""The pod names something that is missing, mostly the Secret."""
+POD_PENDING: Final = "PodPending"
+"""The pod is scheduled and its container is being made."""
+TRAINING: Final = "Training"
+"""The trainer runs."""
+RETRYING: Final = "Retrying"
+"""An attempt failed in a way that a retry may mend."""
+
+# Conditions of a finished job
+SUCCEEDED: Final = "Succeeded"
+"""The model is in its place."""
+BACKOFF_LIMIT_EXCEEDED: Final = "BackoffLimitExceeded"
+"""More attempts failed than runPolicy.backoffLimit allows."""
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+"""runPolicy.activeDeadlineSeconds has passed."""
+CHILD_DELETED: Final = "ChildDeleted"
+"""The child Job, or its finished pod with the result, was deleted by someone else."""
+CREATE_FAILED: Final = "CreateFailed"
+"""The API server refuses the child (quota, admission); the message is its."""
+
+# Failures of an attempt, from the trainer
+BAD_SPEC: Final = "BadSpec"
+"""The spec asks for something that cannot be done; the message names the field."""
+BAD_DATA: Final = "BadData"
+"""The data is wrong; the message names file, row and column."""
+UNSUPPORTED_MODEL: Final = "UnsupportedModel"
+"""The backbone's folder is not one that embedtune can load."""
+NOT_FOUND: Final = "NotFound"
+"""A URI names nothing."""
+ACCESS_DENIED: Final = "AccessDenied"
+"""The storage refuses the credentials."""
+DIVERGED: Final = "Diverged"
+"""The loss is not a number any more."""
+STORAGE_UNAVAILABLE: Final = "StorageUnavailable"
+"""The storage does not answer; a retry may help."""
+INTERRUPTED: Final = "Interrupted"
+"""The trainer was told to stop (SIGTERM); a retry goes on."""
+INTERNAL_ERROR: Final = "InternalError"
+"""A defect in the trainer; the message ends with the traceback's last lines."""
+
+# Failures of an attempt, from the kubelet
+OOM_KILLED: Final = "OOMKilled"
+"""The container used more memory than its limit."""
+POD_DELETED: Final = "PodDeleted"
+"""The pod vanished while it ran."""
+EVICTED: Final = "Evicted"
+"""The node was drained, preempted or lost."""
+UNKNOWN_EXIT: Final = "UnknownExit"
+"""The container ended without a result."""

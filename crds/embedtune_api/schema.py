@@ -1,0 +1,182 @@
+"""Writes the CustomResourceDefinition from the API types.
+
+A CRD wants a structural OpenAPI v3 schema: no references, no unions, a type on every node. This
+walks pydantic's JSON schema and restates it so; anything that it has no restatement for is an
+error here and not a surprise at the API server.
+"""
+
+from typing import Any
+
+from embedtune_api import GROUP, KIND, PLURAL, VERSION
+from embedtune_api.job import NAME_MAX
+from embedtune_api.spec import FineTuneJobSpec
+from embedtune_api.status import FineTuneJobStatus
+
+JsonObject = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-validations",
+)
+
+
+class SchemaError(TypeError):
+    """A Python type with no structural counterpart."""
+
+
+def structural(model: type[FineTuneJobSpec] | type[FineTuneJobStatus]) -> JsonObject:
+    """The structural schema of one API type."""
+    document = model.model_json_schema(by_alias=True)
+    return _Walker(document.get("$defs", {})).node(document)
+
+
+class _Walker:
+    def __init__(self, definitions: JsonObject) -> None:
+        self._definitions = definitions
+
+    def node(self, source: JsonObject) -> JsonObject:
+        source = self._resolve(source)
+        out: JsonObject = {}
+        if description := source.get("description"):
+            out["description"] = " ".join(description.split())
+        out |= {key: source[key] for key in _KEPT if key in source}
+        if "const" in source:
+            out["enum"] = [source["const"]]
+        if out.pop("x-kubernetes-int-or-string", False):
+            out["x-kubernetes-int-or-string"] = True
+            out["maxLength"] = 32
+            return out
+        for bound in ("Minimum", "Maximum"):
+            if f"exclusive{bound}" in source:  # OpenAPI v3.0 has the value and the flag apart
+                out[bound.lower()] = source[f"exclusive{bound}"]
+                out[f"exclusive{bound}"] = True
+        self._container(source, out)
+        if "type" not in out:
+            raise SchemaError(f"no structural schema for {source}")
+        return out
+
+    def _container(self, source: JsonObject, out: JsonObject) -> None:
+        if "items" in source:
+            out["items"] = self.node(source["items"])
+        if source.get("type") == "object":
+            if "properties" in source:
+                out["properties"] = {
+                    name: self._property(child) for name, child in source["properties"].items()
+                }
+                if required := source.get("required"):
+                    out["required"] = required
+            else:
+                self._map(source, out)
+
+    def _map(self, source: JsonObject, out: JsonObject) -> None:
+        values = source.get("additionalProperties")
+        if isinstance(values, dict) and values.get("type") == "string":
+            out["additionalProperties"] = self.node(values)
+        else:  # values of several types: what a key may be is the trainer's to say
+            out["x-kubernetes-preserve-unknown-fields"] = True
+
+    def _property(self, child: JsonObject) -> JsonObject:
+        out = self.node(child)
+        resolved = self._resolve(child)
+        if "default" in child and child["default"] is not None:
+            # An object's own fields bring their defaults.
+            out["default"] = {} if "properties" in resolved else child["default"]
+        return out
+
+    def _resolve(self, source: JsonObject) -> JsonObject:
+        """Follow references and drop the null of an optional; the outer description wins."""
+        outer = {k: v for k, v in source.items() if k not in ("$ref", "anyOf", "allOf")}
+        if "$ref" in source:
+            inner = self._resolve(self._definitions[source["$ref"].rpartition("/")[2]])
+            return inner | outer
+        if "anyOf" in source:
+            options = [o for o in source["anyOf"] if o.get("type") != "null"]
+            if len(options) == 1:
+                return self._resolve(options[0]) | outer
+            if source.get("x-kubernetes-int-or-string"):
+                return source
+            raise SchemaError(f"a union has no structural schema: {source}")
+        return source
+
+
+def _columns() -> list[JsonObject]:
+    def column(name: str, path: str, description: str, *, wide: bool = False) -> JsonObject:
+        priority = {"priority": 1} if wide else {}
+        kind = "date" if name == "Age" else "string"
+        return {"name": name, "type": kind, "jsonPath": path, "description": description} | priority
+
+    return [
+        column("State", ".status.state", "Pending, Running, Complete or Failed."),
+        column("Progress", ".status.progress.summary", "Share of the training steps done."),
+        column("Before", ".status.metrics.headline.before", "Headline metric of the backbone."),
+        column("After", ".status.metrics.headline.after", "Headline metric of the tuned model."),
+        column("Age", ".metadata.creationTimestamp", "Time since the job was created."),
+        column("Metric", ".status.metrics.headline.name", "The headline metric.", wide=True),
+        column("Reason", ".status.reason", "Why it is in this state.", wide=True),
+        column("Model", ".status.model.uri", "Where the model is.", wide=True),
+    ]
+
+
+def custom_resource_definition() -> JsonObject:
+    """The whole CRD, ready to apply."""
+    spec, status = structural(FineTuneJobSpec), structural(FineTuneJobStatus)
+    status["properties"]["conditions"] |= {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+    name_rule = {
+        "rule": f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
+        "message": f"metadata.name must be at most {NAME_MAX} characters of a-z, 0-9 and -,"
+        " since it names the job's pods",
+    }
+    schema = {
+        "description": "FineTuneJob tunes an embedding model on the user's data and puts it"
+        " in the user's S3 store.",
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": [name_rule],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["ftj"],
+                "categories": ["all"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
