@@ -1,0 +1,149 @@
+"""Carries a plan out: children, then one status patch, then events."""
+
+import logging
+from datetime import datetime
+
+from embedtune_api import API_VERSION, KIND, PLURAL
+from embedtune_operator.cache import Cache
+from embedtune_operator.client import Client, Conflict, JsonObject, NotFound, Refused
+from embedtune_operator.manifests import LABEL_JOB_UID, MANAGER
+from embedtune_operator.turns import Turn
+from embedtune_operator.views import ChildJob, Pod, StoredJob
+
+logger = logging.getLogger(__name__)
+
+JOBS_API = f"/apis/{API_VERSION}"
+
+
+def job_path(namespace: str, name: str) -> str:
+    """URL path of a FineTuneJob."""
+    return f"{JOBS_API}/namespaces/{namespace}/{PLURAL}/{name}"
+
+
+def child_path(namespace: str, name: str) -> str:
+    """URL path of a child Job."""
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
+
+
+class Applier:
+    """Writes to the API server, and takes what it answers into the cache at once.
+
+    So the next decision rests on what was written, even if the watch is late.
+    """
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        self._client = client
+        self._cache = cache
+
+    async def make(self, manifest: JsonObject) -> None:
+        """Bring one child about.
+
+        Raises:
+            Refused: the API server does not let it be.
+        """
+        meta = manifest["metadata"]
+        if manifest["kind"] == "ConfigMap":
+            path = f"/api/v1/namespaces/{meta['namespace']}/configmaps/{meta['name']}"
+            await self._client.apply(path, manifest)
+            return
+        path = child_path(meta["namespace"], meta["name"])
+        try:
+            answer = await self._client.apply(path, manifest)
+        except Refused:
+            # one that is there, made by an operator with other settings, cannot be changed into
+            # this one, and need not be
+            there = await self._client.get(path)
+            if there is None:
+                raise
+            answer = there
+        self._cache.put_child(ChildJob.of(answer))
+
+    async def patch_child(self, child: ChildJob, patch: JsonObject) -> None:
+        """Change the child Job; one that has gone needs no change."""
+        try:
+            answer = await self._client.merge(child_path(child.id.namespace, child.id.name), patch)
+        except NotFound:
+            return
+        self._cache.put_child(ChildJob.of(answer))
+
+    async def write_status(self, job: StoredJob, status: JsonObject) -> None:
+        """Write the status of that very job, as it was when the decision was made.
+
+        Raises:
+            Conflict: it has changed since, and the decision must be made again.
+            NotFound: it has gone.
+        """
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {
+                "name": job.id.name,
+                "namespace": job.id.namespace,
+                "uid": job.id.uid,
+                "resourceVersion": str(job.id.resource_version),
+            },
+            "status": status,
+        }
+        path = f"{job_path(job.id.namespace, job.id.name)}/status"
+        self._cache.put_job(StoredJob.of(await self._client.apply(path, body)))
+
+    async def tell(self, job: StoredJob, turn: Turn, now: datetime) -> None:
+        """Post one Event; one that was posted before, or is refused, is let go.
+
+        Raises:
+            Unavailable: it should be posted again.
+        """
+        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": turn.name, "namespace": job.id.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": job.id.namespace,
+                "name": job.id.name,
+                "uid": job.id.uid,
+                "resourceVersion": str(job.id.resource_version),
+            },
+            "type": "Warning" if turn.warning else "Normal",
+            "reason": turn.reason,
+            "message": turn.message,
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+            "source": {"component": MANAGER},
+            "reportingComponent": MANAGER,
+        }
+        try:
+            await self._client.create(f"/api/v1/namespaces/{job.id.namespace}/events", body)
+        except Conflict:
+            pass
+        except (Refused, NotFound) as error:
+            logger.warning("event not posted", extra={"error": str(error), "event": turn.reason})
+
+    async def reread_job(self, job: StoredJob) -> bool:
+        """Take the job in as it is now; False if this very job is gone."""
+        raw = await self._client.get(job_path(job.id.namespace, job.id.name))
+        if raw is None or raw["metadata"]["uid"] != job.id.uid:
+            return False
+        self._cache.put_job(StoredJob.of(raw))
+        return True
+
+    async def confirm(self, job: StoredJob, child_name: str) -> None:
+        """Read the job's child and pods from the API server itself."""
+        namespace, uid = job.id.namespace, job.id.uid
+        held = self._cache.child_of(uid)
+        raw = await self._client.get(child_path(namespace, child_name))
+        if held is not None and (raw is None or raw["metadata"]["uid"] != held.id.uid):
+            self._cache.remove_child(held.id.uid)
+        if raw is not None:
+            self._cache.put_child(ChildJob.of(raw))
+        path, selector = f"/api/v1/namespaces/{namespace}/pods", f"{LABEL_JOB_UID}={uid}"
+        found = [Pod.of(item) async for item in self._client.list(path, selector)]
+        for pod in found:
+            self._cache.put_pod(pod)
+        there = {pod.id.uid for pod in found}
+        for pod in self._cache.pods_of(uid):
+            if pod.id.uid not in there:
+                self._cache.remove_pod(pod.id.uid)

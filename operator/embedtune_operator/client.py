@@ -1,0 +1,140 @@
+"""The few calls to the API server that the operator makes itself, and how they can end."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from embedtune_operator.connection import OWN_CALL, Connection
+from embedtune_operator.manifests import MANAGER
+
+JsonObject = dict[str, Any]
+logger = logging.getLogger(__name__)
+
+TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+PAGE = 500
+
+
+class ApiError(Exception):
+    """A call that did not do what it should; the subclass says what to make of it."""
+
+    def __init__(
+        self, message: str, *, status: int = 0, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ApiError):
+    """The same call may succeed later, and may have succeeded now: 429, 5xx, no answer."""
+
+
+class Conflict(ApiError):
+    """The object is another than the call was meant for (409)."""
+
+
+class NotFound(ApiError):
+    """There is no such object (404)."""
+
+
+class Refused(ApiError):
+    """The call is understood and not allowed (400, 403, 422): quota, admission, schema."""
+
+
+class Client:
+    """Calls that are safe to repeat: each brings about a state and says what it is then."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def apply(self, path: str, body: JsonObject) -> JsonObject:
+        """Server-side apply."""
+        return await self._call(
+            "PATCH",
+            path,
+            body,
+            content_type="application/apply-patch+yaml",
+            params={"fieldManager": MANAGER, "force": "true"},
+        )
+
+    async def merge(self, path: str, body: JsonObject) -> JsonObject:
+        """JSON merge patch."""
+        return await self._call(
+            "PATCH",
+            path,
+            body,
+            content_type="application/merge-patch+json",
+            params={"fieldManager": MANAGER},
+        )
+
+    async def create(self, path: str, body: JsonObject) -> JsonObject:
+        """Create; Conflict if it is there."""
+        return await self._call("POST", path, body, params={"fieldManager": MANAGER})
+
+    async def get(self, path: str) -> JsonObject | None:
+        """The object, or None if there is none."""
+        try:
+            return await self._call("GET", path)
+        except NotFound:
+            return None
+
+    async def list(self, path: str, selector: str = "") -> AsyncIterator[JsonObject]:
+        """All objects, a page at a time, as of now (not from the API server's cache)."""
+        params = {"limit": str(PAGE), "labelSelector": selector}
+        while True:
+            page = await self._call("GET", path, params=params)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            params = params | {"continue": token}
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        content_type: str = "application/json",
+        params: dict[str, str] | None = None,
+    ) -> JsonObject:
+        api = await self._connection.present()
+        try:
+            async with api.aiohttp_session.request(
+                method,
+                api.server + path,
+                params=params,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={"Content-Type": content_type, "Accept": "application/json"},
+                timeout=TIMEOUT,
+                trace_request_ctx=OWN_CALL,
+            ) as response:
+                payload = await response.read()
+                status, retry_after = response.status, response.headers.get("Retry-After", "")
+        except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:
+            # RuntimeError: kopf has closed the session to log in anew
+            raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
+        if status < 400:
+            answer: JsonObject = json.loads(payload)
+            return answer
+        raise _error(status, payload, retry_after)
+
+
+def _error(status: int, payload: bytes, retry_after: str) -> ApiError:
+    try:
+        document = json.loads(payload)
+        message = str(document["message"])
+    except (ValueError, KeyError, TypeError):
+        message = payload[:500].decode(errors="replace") or f"HTTP {status}"
+    if status == 404:
+        return NotFound(message, status=status)
+    if status == 409:
+        return Conflict(message, status=status)
+    if status in (400, 403, 405, 413, 415, 422):
+        return Refused(message, status=status)
+    delay = float(retry_after) if retry_after.isdigit() else None
+    return Unavailable(message, status=status, retry_after_s=delay)

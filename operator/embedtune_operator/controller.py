@@ -1,0 +1,181 @@
+"""Reconciles FineTuneJobs: whatever happens in the cluster, `reconcile` is called with a job's uid.
+
+It is the same function from every trigger (a job, a child or a pod changed, a scrape brought news,
+a timer ran out, the operator started), so there is one path to understand and to test.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from embedtune_operator.apply import Applier
+from embedtune_operator.cache import Cache
+from embedtune_operator.client import Conflict, NotFound, Refused, Unavailable
+from embedtune_operator.conditions import is_finished
+from embedtune_operator.decide import Plan, decide
+from embedtune_operator.manifests import child_name
+from embedtune_operator.observe import Refusal, observe
+from embedtune_operator.scrape import Scraper
+from embedtune_operator.settings import Settings
+from embedtune_operator.telemetry import Telemetry
+from embedtune_operator.turns import Turn
+from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.workqueue import RetryLater
+
+logger = logging.getLogger(__name__)
+
+LOOKS = 5
+"""Decisions in one pass at most; each follows a fresh reading, so more means others interfere."""
+REFUSAL_FIRST_S, REFUSAL_LONGEST_S = 5, 300
+
+
+class Controller:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        cache: Cache,
+        applier: Applier,
+        scraper: Scraper,
+        settings: Settings,
+        telemetry: Telemetry,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._applier = applier
+        self._scraper = scraper
+        self._settings = settings
+        self._telemetry = telemetry
+        self._now = now
+        self._refusals: dict[str, Refusal] = {}
+        self._owed: dict[str, list[Turn]] = {}
+        self._first_seen: dict[str, float] = {}
+        self._trainer_ended: dict[str, float] = {}
+
+    def job_seen(self, job: StoredJob, *, fresh: bool) -> bool:
+        """Take a FineTuneJob in; whether it is news. Fresh: it was made while we watched."""
+        if fresh and self._cache.jobs.get(job.id.uid) is None:
+            self._first_seen[job.id.uid] = time.monotonic()
+        return self._cache.put_job(job)
+
+    def pod_seen(self, pod: Pod) -> bool:
+        """Take a pod in; whether it is news."""
+        news = self._cache.put_pod(pod)
+        if news and pod.terminated is not None:
+            self._trainer_ended.setdefault(pod.job_uid, time.monotonic())
+        return news
+
+    def child_seen(self, child: ChildJob) -> bool:
+        """Take a child Job in; whether it is news."""
+        return self._cache.put_child(child)
+
+    def job_gone(self, uid: str) -> None:
+        """Forget a FineTuneJob; the garbage collector sees to its children."""
+        self._cache.remove_job(uid)
+        for memory in (self._refusals, self._owed, self._first_seen, self._trainer_ended):
+            memory.pop(uid, None)
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Bring one job to where it should be; returns when to come again, if on no event.
+
+        Raises:
+            RetryLater: the API server could not be reached or asked for patience.
+        """
+        try:
+            with self._telemetry.reconcile_seconds.time():
+                return await self._reconcile(uid)
+        except Unavailable as error:
+            raise RetryLater(str(error), error.retry_after_s) from error
+
+    async def _reconcile(self, uid: str) -> float | None:
+        confirmed = False
+        for _ in range(LOOKS):
+            job = self._cache.jobs.get(uid)
+            if job is None or job.id.deleting is not None:
+                return None
+            now = self._now()
+            observed = observe(
+                self._cache,
+                uid,
+                progress=self._scraper.progress,
+                refusal=self._refusals.get(uid),
+                confirmed=confirmed,
+            )
+            plan = decide(job, observed, self._settings, now)
+            if plan.confirm:
+                await self._applier.confirm(job, child_name(job.id.name, uid))
+                confirmed = True
+                continue
+            try:
+                await self._carry_out(job, observed.child, plan, now)
+            except Conflict:
+                if not await self._applier.reread_job(job):
+                    return None
+                continue
+            except NotFound:
+                return None  # deleted meanwhile; its event is on the way
+            except _TryAgain:
+                continue
+            if plan.events and is_finished(plan.status or {}):
+                continue  # its result is safe now, so its child may be given its TTL
+            return plan.again_after_s
+        raise RetryLater("the job kept changing while it was decided about")
+
+    async def _carry_out(
+        self, job: StoredJob, child: ChildJob | None, plan: Plan, now: datetime
+    ) -> None:
+        uid = job.id.uid
+        for manifest in plan.children:
+            try:
+                await self._applier.make(manifest)
+            except (Refused, NotFound) as error:
+                self._refuse(job, manifest["kind"], str(error), now)
+                raise _TryAgain from error
+        if plan.children:
+            self._refusals.pop(uid, None)
+            if (seen := self._first_seen.pop(uid, None)) is not None:
+                self._telemetry.apply_seconds.observe(time.monotonic() - seen)
+        if plan.child_patch is not None and child is not None:
+            await self._applier.patch_child(child, plan.child_patch)
+        # what the answer to a write got lost for must be told all the same
+        owed = self._owed.setdefault(uid, list[Turn]()) if plan.events else self._owed.get(uid, [])
+        owed.extend(turn for turn in plan.events if turn not in owed)
+        if plan.status is not None:
+            await self._applier.write_status(job, plan.status)
+            self._wrote(job, plan)
+        while owed:
+            await self._applier.tell(job, owed[0], now)
+            del owed[0]
+        self._owed.pop(uid, None)
+
+    def _wrote(self, job: StoredJob, plan: Plan) -> None:
+        status = plan.status or {}
+        if plan.events:
+            logger.info(
+                plan.events[-1].message,
+                extra={
+                    "job": job.id.name,
+                    "namespace": job.id.namespace,
+                    "uid": job.id.uid,
+                    "generation": job.generation,
+                    "state": status.get("state"),
+                    "reason": status.get("reason"),
+                },
+            )
+        if status.get("state") in ("Complete", "Failed"):
+            ended = self._trainer_ended.pop(job.id.uid, None)
+            if ended is not None:
+                self._telemetry.finish_seconds.observe(time.monotonic() - ended)
+
+    def _refuse(self, job: StoredJob, kind: str, message: str, now: datetime) -> None:
+        before = self._refusals.get(job.id.uid)
+        attempts = before.attempts + 1 if before else 1
+        wait = min(REFUSAL_LONGEST_S, REFUSAL_FIRST_S * 2 ** min(attempts - 1, 10))
+        retry_at = now + timedelta(seconds=wait)
+        self._refusals[job.id.uid] = Refusal(kind, message, retry_at, attempts)
+
+
+class _TryAgain(Exception):
+    """The world is known better now: decide again."""

@@ -1,0 +1,109 @@
+"""Why an attempt ended, told from what the kubelet and the trainer left in the pod."""
+
+import json
+import re
+from collections.abc import Sequence
+
+from embedtune_api import contract, reasons
+from embedtune_api.base import InvalidJob
+from embedtune_api.contract import ExitCode, TrainResult
+from embedtune_api.status import LastFailure
+from embedtune_operator.views import ChildJob, Pod, Terminated
+
+TAIL_CHARACTERS = 2000
+_REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+_NODE_REASONS = ("Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting")
+
+
+class NoResult(ValueError):
+    """A termination message that is not a TrainResult; says what is wrong with it."""
+
+
+def train_result(message: str) -> TrainResult:
+    """The trainer's last word.
+
+    Raises:
+        NoResult: the message is not a TrainResult.
+    """
+    if not message.strip():
+        raise NoResult("its termination message is empty")
+    try:
+        data = json.loads(message)
+    except ValueError:
+        raise NoResult("its termination message is not JSON") from None
+    if not isinstance(data, dict):
+        raise NoResult("its termination message is not a JSON object")
+    try:
+        return TrainResult.parse(data)
+    except InvalidJob as error:
+        raise NoResult(f"its termination message is not a result: {error}") from None
+
+
+def failures_of(child: ChildJob | None, pods: Sequence[Pod]) -> list[LastFailure]:
+    """Why attempts failed, oldest first; a pod that the deadline took has not failed by itself."""
+    ended = child.condition("Failed", "FailureTarget") if child else None
+    by_deadline = ended is not None and ended.reason == "DeadlineExceeded"
+    found = [failure for pod in pods if (failure := failure_of(pod)) is not None]
+    return [f for f in found if not (by_deadline and f.reason == reasons.POD_DELETED)]
+
+
+def failure_of(pod: Pod) -> LastFailure | None:
+    """Why this pod's attempt failed, or None if it has not (or not yet)."""
+    ended = pod.terminated
+    if ended is not None and ended.exit_code == ExitCode.DONE:
+        return None
+    if ended is None and pod.phase != "Failed" and pod.id.deleting is None:
+        return None
+    reason, message = _cause(pod, ended)
+    return LastFailure(
+        reason=reason,
+        message=_tail(message),
+        exit_code=ended.exit_code if ended is not None else None,
+        pod_name=pod.id.name,
+        time=(ended.finished if ended is not None else None) or pod.id.deleting,
+    )
+
+
+def _cause(pod: Pod, ended: Terminated | None) -> tuple[str, str]:
+    if pod.disrupted is not None:
+        cause = pod.disrupted
+        return reasons.EVICTED, f"the pod was taken from its node ({cause.reason}): {cause.message}"
+    if _out_of_memory(pod, ended):
+        return reasons.OOM_KILLED, (
+            f"the trainer needed more than its memory limit of {pod.memory or 'the node'}: make the"
+            f" job again with spec.resources.memory above {pod.memory or 'that'}, or with a lower"
+            " spec.training.batchSize or spec.model.maxSeqLength"
+        )
+    if pod.id.deleting is not None:
+        return reasons.POD_DELETED, f"the pod {pod.id.name} was deleted while it ran"
+    if ended is None:
+        node = pod.reason in _NODE_REASONS
+        text = f"{pod.reason}: {pod.message}".strip(": ") or "the pod failed without a message"
+        return reasons.EVICTED if node else reasons.UNKNOWN_EXIT, text
+    return _trainers_word(ended)
+
+
+def _out_of_memory(pod: Pod, ended: Terminated | None) -> bool:
+    if ended is None:
+        return False
+    if ended.reason == "OOMKilled":
+        return True
+    # a deleted pod that outlives its grace period ends with the same signal
+    return ended.exit_code == contract.OOM_EXIT_CODE and pod.id.deleting is None
+
+
+def _trainers_word(ended: Terminated) -> tuple[str, str]:
+    known = ended.exit_code in list(ExitCode)
+    reason = ExitCode(ended.exit_code).reason if known else reasons.UNKNOWN_EXIT
+    try:
+        failure = train_result(ended.message).failure
+    except NoResult:
+        failure = None
+    if failure is not None:
+        return failure.reason if _REASON.fullmatch(failure.reason) else reason, failure.message
+    words = ended.message.strip() or "it left no message; `kubectl logs` of the pod may say more"
+    return reason, f"the trainer ended with exit code {ended.exit_code}: {words}"
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= TAIL_CHARACTERS else "…" + text[-TAIL_CHARACTERS:]

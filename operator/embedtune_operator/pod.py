@@ -1,0 +1,113 @@
+"""The training pod: isolated, without an API token, within the restricted Pod Security Standard."""
+
+import math
+from pathlib import PurePosixPath
+from typing import Any
+
+from embedtune_api import contract
+from embedtune_api.job import FineTuneJob
+from embedtune_api.quantity import parse_quantity
+from embedtune_operator.settings import Settings
+
+JsonObject = dict[str, Any]
+
+USER_ID = 65532
+GPU = "nvidia.com/gpu"
+GRACE_PERIOD_S = 60
+
+
+def pod_template(
+    job: FineTuneJob, settings: Settings, labels: dict[str, str], config_map: str
+) -> JsonObject:
+    """The template of the child Job's pods."""
+    limits = _resources(job, settings)
+    spec: JsonObject = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_PERIOD_S,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(job, settings, limits)],
+        "volumes": [
+            {"name": "job", "configMap": {"name": config_map}},
+            {"name": "work", "emptyDir": {"sizeLimit": settings.scratch_size}},
+            # data loader processes pass tensors through it, and the default of 64 MiB is too small
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
+    if GPU in limits:
+        spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    if settings.trainer_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.trainer_pull_secrets]
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def _container(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -> JsonObject:
+    return {
+        "name": contract.CONTAINER,
+        "image": settings.trainer_image,
+        "imagePullPolicy": settings.trainer_pull_policy,
+        "command": ["python3", "-m", "embedtune_trainer"],
+        "env": _environment(job, settings, limits),
+        "ports": [{"name": "metrics", "containerPort": contract.METRICS_PORT}],
+        "resources": {"requests": dict(limits), "limits": dict(limits)},
+        "terminationMessagePath": contract.TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {
+                "name": "job",
+                "mountPath": str(PurePosixPath(contract.JOB_FILE).parent),
+                "readOnly": True,
+            },
+            {"name": "work", "mountPath": contract.WORK_DIR},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  the pod's own, not the node's
+        ],
+    }
+
+
+def _resources(job: FineTuneJob, settings: Settings) -> dict[str, str]:
+    wanted = job.spec.resources
+    limits = {
+        "cpu": str(settings.default_cpu if wanted.cpu is None else wanted.cpu),
+        "memory": str(settings.default_memory if wanted.memory is None else wanted.memory),
+    }
+    gpus = settings.default_gpus if wanted.gpus is None else wanted.gpus
+    if gpus:
+        limits[GPU] = str(gpus)
+    return limits
+
+
+def _environment(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -> list[JsonObject]:
+    storage = job.spec.storage
+    values = {
+        "HOME": contract.WORK_DIR,
+        "TMPDIR": contract.WORK_DIR,
+        "PYTHONUNBUFFERED": "1",
+        # left alone, torch starts a thread for each of the node's cores and they take turns
+        "OMP_NUM_THREADS": str(max(1, math.ceil(parse_quantity(limits["cpu"])))),
+        contract.ENV_ENDPOINT: storage.endpoint or settings.s3_endpoint,
+        contract.ENV_REGION: storage.region or settings.s3_region,
+    }
+    env: list[JsonObject] = [{"name": k, "value": v} for k, v in values.items() if v is not None]
+    if storage.secret_ref is not None:
+        for key in (
+            contract.ENV_ACCESS_KEY,
+            contract.ENV_SECRET_KEY,
+            contract.ENV_SESSION_TOKEN,
+        ):
+            source: JsonObject = {"name": storage.secret_ref.name, "key": key}
+            if key == contract.ENV_SESSION_TOKEN:
+                source["optional"] = True
+            env.append({"name": key, "valueFrom": {"secretKeyRef": source}})
+    return env

@@ -1,0 +1,74 @@
+"""Mends what the watches cannot: deletions in a gap between two watches, and lost events.
+
+kopf lists anew when a watch breaks for good, but tells nothing of what had gone by then. So after
+such a gap, and every few minutes in any case, each kind is listed once, in pages: what is listed
+is taken in, what is held and not listed any more is gone. That is a fixed number of calls, however
+many jobs there are (but for the pages).
+"""
+
+import asyncio
+import logging
+
+from embedtune_operator.cache import Cache, Shelf
+from embedtune_operator.client import ApiError, Client
+from embedtune_operator.handlers import CHILDREN, JOBS, Events
+from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.watching import Watched
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 600.0
+AFTER_GAP_S = 1.0
+RETRY_S = 10.0
+
+
+class Resync:
+    """See the module."""
+
+    def __init__(self, client: Client, cache: Cache, events: Events, kinds: list[Watched]) -> None:
+        self._client = client
+        self._cache = cache
+        self._events = events
+        self.kinds = kinds
+        self._gap = asyncio.Event()
+        self._pending: set[Watched] = set()
+
+    def after_gap(self, kind: Watched) -> None:
+        """Events of this kind may have been lost."""
+        self._pending.add(kind)
+        self._gap.set()
+
+    async def run(self) -> None:
+        """Resynchronise for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await self._gap.wait()
+                    await asyncio.sleep(AFTER_GAP_S)  # several watches break together
+            except TimeoutError:
+                self._pending.update(self.kinds)
+            self._gap.clear()
+            for kind in list(self._pending):
+                try:
+                    await self.once(kind)
+                except ApiError as error:
+                    logger.warning("resync failed", extra={"kind": kind.kind, "error": str(error)})
+                    await asyncio.sleep(RETRY_S)
+                    self._gap.set()
+                else:
+                    self._pending.discard(kind)
+
+    async def once(self, kind: Watched) -> None:
+        """List one kind and take the result for the truth."""
+        shelf = self._shelf(kind)
+        began = shelf.sequence
+        async for raw in self._client.list(kind.path, kind.selector):
+            self._events.seen(kind.kind, raw)
+        for item in shelf.unseen_since(began):
+            if kind.namespace in (None, item.id.namespace):
+                self._events.gone(kind.kind, item.id.uid)
+
+    def _shelf(self, kind: Watched) -> Shelf[StoredJob] | Shelf[ChildJob] | Shelf[Pod]:
+        if kind.kind == JOBS:
+            return self._cache.jobs
+        return self._cache.children if kind.kind == CHILDREN else self._cache.pods

@@ -1,0 +1,57 @@
+"""What is worth an Event: the turns in a job's life, told once each."""
+
+import hashlib
+from dataclasses import dataclass
+
+from embedtune_api import reasons
+from embedtune_api.status import FineTuneJobStatus
+from embedtune_operator.findings import Finding
+from embedtune_operator.views import Identity
+
+MESSAGE_MAX = 1000
+QUIET = (reasons.POD_PENDING,)
+"""Passed through on every way to training; the kubelet tells of it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One Event."""
+
+    name: str
+    """Worked out from what is told, so that telling it again meets the first and stops there."""
+    reason: str
+    message: str
+    warning: bool
+
+
+def turns(
+    job: Identity, before: FineTuneJobStatus, after: FineTuneJobStatus, finding: Finding
+) -> tuple[Turn, ...]:
+    """The turns between two statuses."""
+    told: list[Turn] = []
+    failure = after.last_failure
+    if failure is not None and failure != before.last_failure and after.state != "Failed":
+        told.append(_turn(job, after, failure.reason, failure.message, warning=True))
+    if after.reason not in (None, before.reason, *QUIET):
+        message = finding.message
+        if after.state == "Complete":
+            message += _gain(after)
+        warning = finding.stalled or after.reason in (reasons.RETRYING, reasons.UNSCHEDULABLE)
+        told.append(_turn(job, after, finding.reason, message, warning=warning))
+    return tuple(told)
+
+
+def _gain(status: FineTuneJobStatus) -> str:
+    if status.metrics is None or status.metrics.headline.after is None:
+        return ""
+    headline = status.metrics.headline
+    return f"; {headline.name} went from {headline.before} to {headline.after}"
+
+
+def _turn(
+    job: Identity, status: FineTuneJobStatus, reason: str, message: str, *, warning: bool
+) -> Turn:
+    text = message if len(message) <= MESSAGE_MAX else message[: MESSAGE_MAX - 1] + "…"
+    key = f"{job.uid}/{status.restarts}/{reason}/{text}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return Turn(f"{job.name}.{digest}", reason, text, warning)

@@ -1,0 +1,238 @@
+"""What the operator keeps of an API object: small frozen values, read leniently.
+
+Whole objects are not kept: ten thousand of them would fill the operator's memory, and most of each
+is nobody's business here. Fields that are absent read as empty; what the API server stores is
+well-formed, and what it does not promise (a status written by hand) must not stop a reconcile.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from embedtune_api import contract
+from embedtune_operator.manifests import LABEL_JOB_UID
+
+JsonObject = dict[str, Any]
+Raw = Mapping[str, Any]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An API timestamp, or None if there is none."""
+    return datetime.fromisoformat(text) if text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every object has."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    created: str
+    deleting: str | None
+    """deletionTimestamp."""
+
+    @classmethod
+    def of(cls, raw: Raw) -> "Identity":
+        """Read metadata."""
+        meta = raw["metadata"]
+        version = str(meta.get("resourceVersion", ""))
+        return cls(
+            namespace=meta.get("namespace", ""),
+            name=meta["name"],
+            uid=meta["uid"],
+            resource_version=int(version) if version.isdigit() else 0,
+            created=meta.get("creationTimestamp", ""),
+            deleting=meta.get("deletionTimestamp"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A FineTuneJob as stored, its body kept as JSON text, a fifth of the objects' size."""
+
+    id: Identity
+    generation: int
+    state: str
+    reason: str
+    body: bytes
+
+    @classmethod
+    def of(cls, raw: Raw) -> "StoredJob":
+        """Keep name, spec and status."""
+        meta, status = raw["metadata"], raw.get("status") or {}
+        body = {
+            "apiVersion": raw.get("apiVersion"),
+            "kind": raw.get("kind"),
+            "metadata": {k: meta.get(k) for k in ("name", "namespace", "uid", "generation")},
+            "spec": raw.get("spec"),
+        }
+        return cls(
+            id=Identity.of(raw),
+            generation=meta.get("generation", 1),
+            state=str(status.get("state") or "Pending"),
+            reason=str(status.get("reason") or ""),
+            body=json.dumps([body, status], separators=(",", ":")).encode(),
+        )
+
+    def manifest(self) -> JsonObject:
+        """apiVersion, kind, metadata and spec."""
+        manifest: JsonObject = json.loads(self.body)[0]
+        return manifest
+
+    def status(self) -> JsonObject:
+        """The status as stored."""
+        status: JsonObject = json.loads(self.body)[1]
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition that is True."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildJob:
+    """A batch/v1 Job of ours."""
+
+    id: Identity
+    owner: str
+    """uid of the FineTuneJob."""
+    conditions: tuple[Condition, ...]
+    failed: int
+    started: str | None
+    backoff_limit: int | None
+    active_deadline_s: int | None
+    ttl_s: int | None
+
+    @classmethod
+    def of(cls, raw: Raw) -> "ChildJob":
+        """Keep what decisions need."""
+        spec, status = raw.get("spec", {}), raw.get("status") or {}
+        return cls(
+            id=Identity.of(raw),
+            owner=_controller(raw),
+            conditions=_conditions(status),
+            failed=status.get("failed", 0),
+            started=status.get("startTime"),
+            backoff_limit=spec.get("backoffLimit"),
+            active_deadline_s=spec.get("activeDeadlineSeconds"),
+            ttl_s=spec.get("ttlSecondsAfterFinished"),
+        )
+
+    def condition(self, *types: str) -> Condition | None:
+        """The first of these conditions that is True."""
+        return next((c for c in self.conditions if c.type in types), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The trainer's container has ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    finished: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of a child Job, with the state of its trainer container."""
+
+    id: Identity
+    owner: str
+    """uid of the batch/v1 Job, empty if it was orphaned."""
+    job_uid: str
+    phase: str
+    reason: str
+    message: str
+    ip: str
+    node: str
+    memory: str
+    """The container's memory limit."""
+    unschedulable: str
+    """The scheduler's message."""
+    disrupted: Condition | None
+    started: str | None
+    """When the running container was started."""
+    waiting: Condition | None
+    """Why the container is not made yet."""
+    terminated: Terminated | None
+
+    @classmethod
+    def of(cls, raw: Raw) -> "Pod":
+        """Keep what decisions need."""
+        status = raw.get("status") or {}
+        state = _trainer(status.get("containerStatuses")).get("state") or {}
+        limits = (_trainer(raw["spec"].get("containers")).get("resources") or {}).get("limits", {})
+        waiting, ended = state.get("waiting"), state.get("terminated")
+        return cls(
+            id=Identity.of(raw),
+            owner=_controller(raw),
+            job_uid=raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
+            phase=status.get("phase", "Pending"),
+            reason=status.get("reason", ""),
+            message=status.get("message", ""),
+            ip=status.get("podIP", ""),
+            node=raw["spec"].get("nodeName", ""),
+            memory=limits.get("memory", ""),
+            unschedulable=_unschedulable(status),
+            disrupted=next((c for c in _conditions(status) if c.type == "DisruptionTarget"), None),
+            started=(state.get("running") or ended or {}).get("startedAt"),
+            waiting=Condition(
+                "Waiting", str(waiting.get("reason", "")), str(waiting.get("message", ""))
+            )
+            if waiting
+            else None,
+            terminated=_terminated(ended) if ended else None,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether it will never run again."""
+        return self.phase in ("Succeeded", "Failed") or self.terminated is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether the trainer works in it."""
+        return not self.finished and self.phase == "Running" and self.waiting is None
+
+
+def _terminated(ended: Raw) -> Terminated:
+    return Terminated(
+        exit_code=int(ended.get("exitCode", -1)),
+        reason=str(ended.get("reason", "")),
+        message=str(ended.get("message", "")),
+        finished=ended.get("finishedAt"),
+    )
+
+
+def _controller(raw: Raw) -> str:
+    references = raw["metadata"].get("ownerReferences") or ()
+    return next((str(r["uid"]) for r in references if r.get("controller")), "")
+
+
+def _conditions(status: Raw) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(c["type"], c.get("reason") or "", c.get("message") or "")
+        for c in status.get("conditions") or ()
+        if c.get("status") == "True"
+    )
+
+
+def _trainer(containers: list[JsonObject] | None) -> JsonObject:
+    return next((c for c in containers or () if c.get("name") == contract.CONTAINER), {})
+
+
+def _unschedulable(status: Raw) -> str:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason") or "no node was found")
+    return ""
