@@ -1,0 +1,133 @@
+"""A pre-trained network out of a Hugging Face folder, with every weight accounted for.
+
+Code in the folder is never run. A head for another task (classification, masked words) is left
+out; any other weight that is missing or superfluous is an error, since a layer that silently
+starts at random cannot be told from one that was trained.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from embedtune_trainer.errors import UnsupportedModel
+
+WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+UNUSED: Final = "pooler"
+"""A layer over the first token that embeddings don't pass through; it may be missing."""
+
+
+def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
+    """The network without its head, in float32, in evaluation mode.
+
+    Args:
+        folder: config.json and the weights, as safetensors (also sharded) or as a
+            pytorch_model.bin, which is read with weights_only.
+        seed: for a pooler that the folder lacks.
+
+    Raises:
+        UnsupportedModel: what is missing, or does not fit.
+    """
+    config = _config(folder)
+    if not any((folder / name).exists() for name in WEIGHTS):
+        raise UnsupportedModel(f"{folder.name}: no weights: none of {', '.join(WEIGHTS)} is there")
+    torch.manual_seed(seed)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)  # what is missing is said below
+    try:
+        backbone, info = AutoModel.from_pretrained(
+            str(folder),
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UnsupportedModel(f"{folder.name}: the weights cannot be loaded: {error}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    _check_weights(folder, backbone, info)
+    if isinstance(pooler := getattr(backbone, UNUSED, None), nn.Module):
+        pooler.requires_grad_(False)
+    result: PreTrainedModel = backbone.eval()
+    return result
+
+
+def position_limit(backbone: PreTrainedModel) -> int | None:
+    """The most tokens that the backbone has positions for; None if there is no limit."""
+    limit = getattr(backbone.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    for module in backbone.modules():
+        table = getattr(module, "position_embeddings", None)
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(table, nn.Embedding) and isinstance(padding, int):
+            return limit - padding - 1  # RoBERTa's first position comes after the padding's
+    return limit
+
+
+def _config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untyped
+    path = folder / "config.json"
+    if not path.exists():
+        raise UnsupportedModel(
+            f"{folder.name}: no config.json; a sentence-transformers or Hugging Face folder has one"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        kind = raw.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise UnsupportedModel(f"{folder.name}: config.json is not a JSON object") from error
+    if kind not in CONFIG_MAPPING:
+        own_code = (
+            " and brings its own code (auto_map), which is never run" if raw.get("auto_map") else ""
+        )
+        raise UnsupportedModel(
+            f"{folder.name}: config.json names the model_type {kind!r}, which transformers does"
+            f" not know{own_code}"
+        )
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if config.is_encoder_decoder:
+        raise UnsupportedModel(f"{folder.name}: {kind} is an encoder with a decoder")
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    return config
+
+
+def _check_weights(folder: Path, backbone: PreTrainedModel, info: dict[str, Any]) -> None:
+    missing = sorted(k for k in info["missing_keys"] if not k.startswith(UNUSED + "."))
+    children = {name for name, _ in backbone.named_children()}
+    superfluous = sorted(k for k in info["unexpected_keys"] if _inside(k, backbone, children))
+    mismatched = sorted(str(k[0]) for k in info["mismatched_keys"])
+    wrong = (("missing", missing), ("superfluous", superfluous), ("misshapen", mismatched))
+    if said := "; ".join(f"{what}: {_list(keys)}" for what, keys in wrong if keys):
+        raise UnsupportedModel(
+            f"{folder.name}: the weights are not those of the {type(backbone).__name__} that"
+            f" config.json describes: {said}"
+        )
+
+
+def _inside(key: str, backbone: PreTrainedModel, children: set[str]) -> bool:
+    """Whether a weight that nothing takes belongs to the backbone and not to a head."""
+    rest = key.removeprefix(f"{backbone.base_model_prefix}.")
+    first = rest.split(".", 1)[0]
+    if first == UNUSED or rest.endswith("position_ids"):
+        return False
+    return rest != key or first in children
+
+
+def _list(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

@@ -1,0 +1,210 @@
+"""sentence-transformers' folder layout: what modules.json and its neighbours say, and back.
+
+The names written are those of the first releases, which every release reads.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.layers import Dense, Normalize
+from embedtune_trainer.pooling import POOLINGS
+
+TYPES: Final = "sentence_transformers.models"
+MODULES: Final = "modules.json"
+SETTINGS: Final = "config_sentence_transformers.json"
+TEXT_SETTINGS: Final = "sentence_bert_config.json"
+POOLING_KEYS: Final = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "bpe.codes",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder says besides its weights and its tokenizer."""
+
+    transformer: Path
+    """The folder of config.json, the weights and the tokenizer."""
+    pooling: tuple[str, ...] = ()
+    """Keys of POOLINGS; empty if the folder says nothing."""
+    layers: tuple[Dense | Normalize, ...] = ()
+    """What stands behind the pooling."""
+    normalize: bool | None = None
+    """Whether embeddings have length 1; None if the folder says nothing."""
+    max_length: int | None = None
+    lower_case: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    """config_sentence_transformers.json: prompts, similarity."""
+
+    @property
+    def prompt(self) -> str:
+        """What is put before every text by default."""
+        name = self.settings.get("default_prompt_name")
+        return str(self.settings.get("prompts", {}).get(name) or "") if name else ""
+
+
+def read_layout(folder: Path) -> Layout:
+    """Read a sentence-transformers folder, or a plain Hugging Face one.
+
+    Raises:
+        UnsupportedModel: a module that is not known, or a file that is missing or broken.
+    """
+    if not (folder / MODULES).exists():
+        return Layout(folder)
+    modules = _json(folder / MODULES)
+    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+        raise UnsupportedModel(f"{folder.name}: {MODULES} is not a list of modules")
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+    _check_order(folder, [str(module.get("type")) for module in modules], kinds)
+    places = [folder / str(module.get("path", "")) for module in modules]
+    texts = _json(places[0] / TEXT_SETTINGS) if (places[0] / TEXT_SETTINGS).exists() else {}
+    settings = _json(folder / SETTINGS) if (folder / SETTINGS).exists() else {}
+    return Layout(
+        places[0],
+        pooling=_read_pooling(places[1], settings),
+        layers=tuple(
+            Normalize() if kind == "Normalize" else _read_dense(place)
+            for kind, place in zip(kinds[2:], places[2:], strict=True)
+        ),
+        normalize=kinds[-1] == "Normalize",
+        max_length=texts.get("max_seq_length"),
+        lower_case=bool(texts.get("do_lower_case")),
+        settings=settings,
+    )
+
+
+def write_layout(folder: Path, layout: Layout, hidden_size: int) -> None:
+    """Write everything but weights and tokenizer of the Transformer, which go into `folder`."""
+    names = ["", "1_Pooling", *(f"{i}_{type(x).__name__}" for i, x in enumerate(layout.layers, 2))]
+    kinds = ["Transformer", "Pooling", *(type(layer).__name__ for layer in layout.layers)]
+    modules = [
+        {"idx": i, "name": str(i), "path": name, "type": f"{TYPES}.{kind}"}
+        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    ]
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    pooling = {key: mode in layout.pooling for mode, key in POOLING_KEYS.items()}
+    _write(folder / MODULES, modules)
+    _write(folder / SETTINGS, layout.settings)
+    _write(
+        folder / TEXT_SETTINGS,
+        {"max_seq_length": layout.max_length, "do_lower_case": layout.lower_case},
+    )
+    _write(folder / names[1] / "config.json", {"word_embedding_dimension": hidden_size} | pooling)
+    for name, layer in zip(names[2:], layout.layers, strict=True):
+        if isinstance(layer, Dense):
+            _write_dense(folder / name, layer)
+
+
+def _check_order(folder: Path, types: list[str], kinds: list[str]) -> None:
+    known = ("Transformer", "Pooling", "Dense", "Normalize")
+    for given, kind in zip(types, kinds, strict=True):
+        if kind not in known or not given.startswith("sentence_transformers."):
+            raise UnsupportedModel(
+                f"{folder.name}: {MODULES} has a module of type {given}; known are"
+                f" {', '.join(known)} of sentence_transformers"
+            )
+    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
+        raise UnsupportedModel(
+            f"{folder.name}: {MODULES} has {', '.join(kinds)}; known is Transformer, Pooling, and"
+            " then Dense and Normalize"
+        )
+
+
+def _read_pooling(folder: Path, settings: dict[str, Any]) -> tuple[str, ...]:
+    config = _json(folder / "config.json")
+    if settings.get("default_prompt_name") and not config.get("include_prompt", True):
+        raise UnsupportedModel(
+            f"{folder.name}: leaves the prompt out of the pooling (include_prompt is false)"
+        )
+    if "pooling_mode" in config:
+        given = config["pooling_mode"]
+        modes = tuple(given) if isinstance(given, list) else (str(given),)
+    else:
+        modes = tuple(mode for mode, key in POOLING_KEYS.items() if config.get(key)) or ("mean",)
+    if unknown := [mode for mode in modes if mode not in POOLINGS]:
+        raise UnsupportedModel(f"{folder.name}: the pooling {unknown[0]!r} is not known")
+    return modes
+
+
+def _read_dense(folder: Path) -> Dense:
+    config = _json(folder / "config.json")
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    name = activation.rsplit(".", 1)[-1]
+    known = isinstance(found := getattr(nn, name, None), type) and issubclass(found, nn.Module)
+    if not activation.startswith("torch.nn.") or not known:
+        raise UnsupportedModel(f"{folder.name}: the activation {activation} is not one of torch.nn")
+    other_keys = {config.get(key) for key in ("module_input_name", "module_output_name")}
+    if config.get("use_residual") or other_keys - {None, "sentence_embedding"}:
+        raise UnsupportedModel(f"{folder.name}: a Dense with a residual or of token vectors")
+    layer = Dense(
+        int(config["in_features"]),
+        int(config["out_features"]),
+        bias=bool(config.get("bias", True)),
+        activation=name,
+    )
+    layer.load_state_dict(_read_weights(folder))
+    return layer
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / "model.safetensors").exists():
+        return load_file(folder / "model.safetensors")
+    if (folder / "pytorch_model.bin").exists():
+        weights: dict[str, Tensor] = torch.load(
+            folder / "pytorch_model.bin", map_location="cpu", weights_only=True
+        )
+        return weights
+    raise UnsupportedModel(f"{folder.parent.name}: {folder.name} has no model.safetensors")
+
+
+def _write_dense(folder: Path, layer: Dense) -> None:
+    _write(
+        folder / "config.json",
+        {
+            "in_features": layer.linear.in_features,
+            "out_features": layer.linear.out_features,
+            "bias": layer.linear.bias is not None,
+            "activation_function": f"{type(layer.activation).__module__}.{layer.activation_name}",
+        },
+    )
+    weights = {k: v.detach().cpu().contiguous() for k, v in layer.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401  JSON
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnsupportedModel(f"{path.parent.name}/{path.name} is missing") from None
+    except ValueError as error:
+        raise UnsupportedModel(f"{path.parent.name}/{path.name} is not JSON: {error}") from None
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

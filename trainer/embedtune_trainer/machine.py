@@ -1,0 +1,104 @@
+"""Fitting into the machine: as many threads as the container may use, nothing written outside.
+
+This runs before torch and transformers are imported, since they read the environment then. It
+imports neither.
+"""
+
+import os
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def prepare_process(work_dir: Path) -> int:
+    """Set the environment that libraries read; what a user has set stays.
+
+    Args:
+        work_dir: the only folder that may be written to.
+
+    Returns:
+        The number of CPU threads to use.
+    """
+    threads = int(os.environ.get("OMP_NUM_THREADS") or cpu_threads())
+    cache = work_dir / ".cache"
+    defaults = {
+        "HF_HOME": cache / "huggingface",
+        "XDG_CACHE_HOME": cache,
+        "MPLCONFIGDIR": cache / "matplotlib",
+        "TORCHINDUCTOR_CACHE_DIR": cache / "torchinductor",
+        "TRITON_CACHE_DIR": cache / "triton",
+        "HF_HUB_OFFLINE": 1,
+        "TRANSFORMERS_OFFLINE": 1,
+        "HF_HUB_DISABLE_PROGRESS_BARS": 1,
+        "HF_HUB_DISABLE_TELEMETRY": 1,
+        "TOKENIZERS_PARALLELISM": "true",
+        "OMP_NUM_THREADS": threads,
+        # Waiting threads sleep. When they spin, a core shared with others makes training several
+        # times slower, since the thread that is waited for does not get to run.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "RAYON_NUM_THREADS": threads,
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, str(value))
+    return threads
+
+
+def cpu_threads(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
+    """How many threads can run at once: the container's CPU limit rounded down, at least 1.
+
+    The host's core count is not it: with more threads than the limit, each spends most of its
+    time throttled.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    limit = cpu_limit(cgroups, own_cgroup)
+    return max(1, allowed if limit is None else min(allowed, int(limit)))
+
+
+def cpu_limit(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> float | None:
+    """The least CPU limit in cores of this process's cgroup and those above it; None: no limit.
+
+    Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us). In a container the own cgroup mostly is
+    the root of what is mounted.
+    """
+    limits = [
+        limit
+        for folder in _folders(cgroups, own_cgroup)
+        if (limit := _limit_v2(folder) or _limit_v1(folder)) is not None
+    ]
+    return min(limits, default=None)
+
+
+def _folders(cgroups: Path, own_cgroup: Path) -> set[Path]:
+    """Folders that could hold a limit for this process, whether or not they exist."""
+    found = {cgroups, cgroups / "cpu"}
+    lines = own_cgroup.read_text().splitlines() if own_cgroup.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / "cpu" if controllers else cgroups
+        relative = Path(path.strip("/"))
+        found.update(root / part for part in (relative, *relative.parents))
+    return found
+
+
+def _limit_v2(folder: Path) -> float | None:
+    words = _words(folder / "cpu.max")
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _limit_v1(folder: Path) -> float | None:
+    quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+    if not quota or not period or int(quota[0]) <= 0:
+        return None
+    return int(quota[0]) / int(period[0])
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

@@ -1,0 +1,103 @@
+"""Losses over a batch of embeddings and their classes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from embedtune_api import spec
+from embedtune_api.base import ApiModel
+from embedtune_trainer.distances import DISTANCES
+from embedtune_trainer.miners import MINERS, TripletMarginMiner
+from embedtune_trainer.options import read_options
+
+DENSE_LIMIT = 2**24
+"""Pairs times rows (P * B) that are held at a time; more is cut up and computed again backwards."""
+
+
+class TripletMarginLoss(ApiModel):
+    """max(0, d(a,p) - d(a,n) + margin), averaged over the triplets where it is above 0."""
+
+    margin: Annotated[float, Field(gt=0, le=100)] = 0.2
+    """how much farther the negative shall be, above 0 and up to 100 (default 0.2)"""
+    distance: Literal["cosine", "euclidean"] = "cosine"
+    """cosine (1 - cos) or euclidean (default cosine)"""
+    soft: bool = False
+    """true or false; ln(1 + exp(d(a,p) - d(a,n) + margin)) in place of the hinge (default false)"""
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The loss of one batch.
+
+    Attributes:
+        loss: scalar; 0, but with a gradient of zeros, when there is no triplet.
+        triplets: scalar, how many triplets it is the average of.
+    """
+
+    loss: Tensor
+    triplets: Tensor
+
+
+@dataclass(frozen=True)
+class TripletObjective:
+    """A triplet loss over the triplets that a miner chooses."""
+
+    loss: TripletMarginLoss
+    miner: TripletMarginMiner
+
+    def __call__(self, embeddings_BD: Tensor, labels_B: Tensor) -> BatchLoss:
+        """The batch's loss.
+
+        Args:
+            embeddings_BD: float32 or float64.
+            labels_B: integers, best on the CPU, since pairs are looked up in them.
+        """
+        distance_BB = DISTANCES[self.loss.distance](embeddings_BD)
+        anchor_P, positive_P = self.miner.pairs(distance_BB, labels_B)
+        labels_B = labels_B.to(distance_BB.device, non_blocking=True)
+        rows = max(1, DENSE_LIMIT // len(labels_B))
+        chunks = zip(torch.split(anchor_P, rows), torch.split(positive_P, rows), strict=True)
+        if len(anchor_P) <= rows:
+            parts = [self._sum(distance_BB, labels_B, *chunk) for chunk in chunks]
+        else:
+            parts = [
+                checkpoint(self._sum, distance_BB, labels_B, *chunk, use_reentrant=False)
+                for chunk in chunks
+            ]
+        total = torch.stack([part[0] for part in parts]).sum()
+        triplets = torch.stack([part[1] for part in parts]).sum()
+        return BatchLoss(total / triplets.clamp(min=1), triplets)
+
+    def _sum(
+        self, distance_BB: Tensor, labels_B: Tensor, anchor_P: Tensor, positive_P: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sum over these pairs' triplets, and how many they are."""
+        near_P = distance_BB[anchor_P, positive_P]
+        far_PB = distance_BB[anchor_P]
+        other_PB = labels_B[anchor_P][:, None] != labels_B
+        with torch.no_grad():
+            chosen_PB = self.miner.negatives(near_P, far_PB, other_PB, self.loss.margin)
+        violation_PB = near_P[:, None] - far_PB + self.loss.margin
+        hinge_PB = functional.softplus(violation_PB) if self.loss.soft else violation_PB
+        return torch.where(chosen_PB, hinge_PB, 0.0).sum(), chosen_PB.sum()
+
+
+def build_objective(objective: spec.Objective) -> TripletObjective:
+    """The objective that a spec asks for.
+
+    Raises:
+        BadSpec: an option that there is not, or a value that it does not take.
+    """
+    field = "spec.objective"
+    return TripletObjective(
+        read_options(LOSSES[objective.loss], objective.loss_options, f"{field}.lossOptions"),
+        read_options(MINERS[objective.miner], objective.miner_options, f"{field}.minerOptions"),
+    )
+
+
+LOSSES: Final = {"TripletMarginLoss": TripletMarginLoss}

@@ -1,0 +1,161 @@
+"""Texts as token numbers: all rows once, before training; batches of them padded when needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from embedtune_trainer.errors import UnsupportedModel
+
+VOCABULARIES: Final = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+"""Files one of which every tokenizer has; without any, transformers makes an empty one."""
+
+CHUNK = 4096
+"""Texts tokenised at a time, so that Python's lists of them stay small."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One padded batch, on the model's device.
+
+    Attributes:
+        ids_BT: token numbers.
+        mask_BT: 1 where a token is, 0 where padding is.
+    """
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The tokens of many texts, one after the other.
+
+    Attributes:
+        ids: token numbers of all texts.
+        offsets: where each text begins, and the end: N + 1 numbers.
+        full: how many texts fill the longest length there may be, and were mostly cut to it.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    full: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths_N(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return np.diff(self.offsets)
+
+
+class TextTokenizer:
+    """A folder's fast tokenizer.
+
+    Attributes:
+        max_length: texts are cut after this many tokens.
+        prompt: put before every text, as the folder's default prompt says.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, prompt: str = "") -> None:  # noqa: ANN401  transformers leaves it untyped
+        self._tokenizer = tokenizer
+        self.max_length = max_length
+        self.prompt = prompt
+
+    def table(self, texts: Sequence[str]) -> TokenTable:
+        """Tokenise texts, special tokens included, cut to max_length."""
+        lists: list[NDArray[np.int32]] = []
+        lengths: list[int] = [0]
+        for begin in range(0, len(texts), CHUNK):
+            chunk = [self.prompt + text for text in texts[begin : begin + CHUNK]]
+            rows = self._tokenizer(
+                chunk,
+                truncation=True,
+                max_length=self.max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            lengths += map(len, rows)
+            lists.append(np.fromiter((i for row in rows for i in row), np.int32))
+        ids = np.concatenate(lists) if lists else np.empty(0, np.int32)
+        full = sum(length >= self.max_length for length in lengths[1:])
+        return TokenTable(ids, np.cumsum(np.asarray(lengths, np.int64)), full)
+
+    def batch(self, table: TokenTable, indices: NDArray[np.int64], device: torch.device) -> Tokens:
+        """These texts, padded to the longest of them on the tokenizer's side."""
+        lengths_B = table.lengths_N[indices]
+        width = int(lengths_B.max())
+        place_T = np.arange(width)
+        if self._tokenizer.padding_side == "left":
+            mask_BT = place_T >= width - lengths_B[:, None]
+        else:
+            mask_BT = place_T < lengths_B[:, None]
+        ids_BT = np.full(mask_BT.shape, self._tokenizer.pad_token_id, np.int64)
+        first_B = table.offsets[indices] - (np.cumsum(lengths_B) - lengths_B)
+        ids_BT[mask_BT] = table.ids[np.repeat(first_B, lengths_B) + np.arange(lengths_B.sum())]
+        ids, mask = torch.from_numpy(ids_BT), torch.from_numpy(mask_BT.astype(np.int64))
+        if device.type == "cuda":
+            ids, mask = ids.pin_memory(), mask.pin_memory()
+        return Tokens(ids.to(device, non_blocking=True), mask.to(device, non_blocking=True))
+
+
+def load_tokenizer(folder: Path, *, lower_case: bool) -> Any:  # noqa: ANN401  transformers leaves it untyped
+    """The folder's own fast tokenizer.
+
+    Args:
+        folder: where its files lie.
+        lower_case: put lower-casing first, as sentence-transformers' do_lower_case does.
+
+    Raises:
+        UnsupportedModel: none there, none that the tokenizers library can run, or one without a
+            padding token.
+    """
+    if not any((folder / name).exists() for name in VOCABULARIES):
+        raise UnsupportedModel(
+            f"{folder.name}: no tokenizer: none of {', '.join(VOCABULARIES)} is there"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UnsupportedModel(
+            f"{folder.name}: the tokenizer cannot be loaded ({str(error).splitlines()[0]});"
+            " the folder needs tokenizer.json and tokenizer_config.json"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise UnsupportedModel(
+            f"{folder.name}: {type(tokenizer).__name__} has no fast version; save the folder again"
+            " with a tokenizer.json"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UnsupportedModel(
+            f"{folder.name}: the tokenizer has no padding token; set pad_token in its"
+            " tokenizer_config.json"
+        )
+    if any(tokenizer("a b").get("token_type_ids", [0])):
+        raise UnsupportedModel(
+            f"{folder.name}: the tokenizer gives a single text token types other than 0"
+        )
+    if lower_case and "Lowercase" not in repr(tokenizer.backend_tokenizer.normalizer):
+        own = tokenizer.backend_tokenizer.normalizer
+        tokenizer.backend_tokenizer.normalizer = Normalizers([Lowercase(), *([own] if own else [])])
+    return tokenizer

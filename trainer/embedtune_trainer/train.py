@@ -1,0 +1,143 @@
+"""The one way through a run: fetch, read, measure, train, measure, write down, publish.
+
+Data is read before torch is imported and before the backbone is fetched, and the output is tried
+first of all: what is wrong with a job shows within seconds, not after an hour.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedtune_api.contract import TrainResult
+from embedtune_api.job import FineTuneJob
+from embedtune_api.spec import Dataset
+from embedtune_api.status import Headline, Metrics
+from embedtune_trainer.artifact import stage
+from embedtune_trainer.errors import Interrupted, TrainerError
+from embedtune_trainer.progress import Reporter
+from embedtune_trainer.rows import LabelledRows, check_trainable, read_rows
+from embedtune_trainer.storage import Store
+
+if TYPE_CHECKING:
+    from embedtune_trainer.fit import FitReport
+
+Stop = Callable[[], bool]
+
+
+def run(
+    job: FineTuneJob, store: Store, work_dir: Path, reporter: Reporter, stop: Stop
+) -> TrainResult:
+    """Run a job to its end.
+
+    Args:
+        job: what to do.
+        store: where its URIs are.
+        work_dir: for downloads and the model before it is published; nothing else is written to.
+        reporter: told how far it is.
+        stop: whether to end early, asked between steps and phases.
+
+    Returns:
+        The result, with the model in its place.
+
+    Raises:
+        TrainerError: what ended it; the message begins with the spec's field where one is meant.
+    """
+    spec = job.spec
+    reporter.phase("Loading")
+    with _about("spec.output.uri"):
+        store.prepare(job.output_uri)
+    files = _Files(store, work_dir / "data")
+    rows = files.read(spec.data.train, "spec.data.train")
+    check_trainable(rows)
+    with _about("spec.model.backbone"):
+        backbone = store.fetch_folder(spec.model.backbone, work_dir / "backbone")
+    _go_on(stop)
+
+    from embedtune_trainer.embedder import load_embedder
+    from embedtune_trainer.evaluate import evaluate, plan_evaluation
+    from embedtune_trainer.fit import fit
+
+    evaluation = spec.data.evaluation
+    rows, task = plan_evaluation(spec.data, rows, spec.training.seed, files.read)
+    with _about(f"spec.model.backbone: {spec.model.backbone}"):
+        embedder = load_embedder(backbone, spec.model, spec.training.seed)
+    reporter.note(
+        "ready",
+        train_rows=len(rows),
+        queries=len(task.queries),
+        embedding_dim=embedder.embedding_dim,
+        device=embedder.device,
+    )
+    reporter.phase("Evaluating")
+    before = evaluate(embedder, task, evaluation.cutoffs, stop)
+    _go_on(stop)
+    reporter.phase("Training")
+    report = fit(embedder, rows, spec.objective, spec.training, reporter, stop)
+    _go_on(stop)
+    reporter.phase("Evaluating")
+    after = evaluate(embedder, task, evaluation.cutoffs, stop)
+    _go_on(stop)
+    metrics = _metrics(evaluation.metric, before, after)
+    reporter.note("measured", **_facts(metrics.headline))
+    reporter.phase("Exporting")
+    model = stage(embedder, work_dir / "model", job, metrics, _report(report))
+    with _about("spec.output.uri"):
+        store.publish(work_dir / "model", job.output_uri)
+    reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
+    return TrainResult(model=model, metrics=metrics, train_seconds=round(report.seconds, 3))
+
+
+class _Files:
+    """Data files, each fetched and read when it is asked for."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._count = 0
+
+    def read(self, dataset: Dataset, field: str) -> LabelledRows:
+        """The rows of one file; `field` is its place in the spec, for messages."""
+        self._count += 1
+        with _about(f"{field}.uri"):
+            path = self._store.fetch_file(dataset.uri, self._folder / str(self._count))
+        return read_rows(path, dataset, field)
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """Name the spec's field that an error comes from, unless its message does already."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except TrainerError as error:
+        if str(error).startswith("spec."):
+            raise
+        raise type(error)(f"{field}: {error}") from error
+
+
+def _go_on(stop: Stop) -> None:
+    if stop():
+        raise Interrupted("told to stop before the model was finished")
+
+
+def _metrics(headline: str, before: dict[str, float], after: dict[str, float]) -> Metrics:
+    """Both sides as strings with four decimals."""
+    told = {name: f"{value:.4f}" for name, value in before.items()}
+    now = {name: f"{value:.4f}" for name, value in after.items()}
+    return Metrics(
+        headline=Headline(name=headline, before=told[headline], after=now[headline]),
+        before=told,
+        after=now,
+    )
+
+
+def _facts(headline: Headline) -> dict[str, object]:
+    return {"metric": headline.name, "before": headline.before, "after": headline.after}
+
+
+def _report(report: "FitReport") -> dict[str, object]:
+    """What training.json says of the training: all but its duration, which no run repeats."""
+    return {name: value for name, value in asdict(report).items() if name != "seconds"}
