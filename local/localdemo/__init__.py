@@ -1,0 +1,1 @@
+"""`make demo`: one FineTuneJob from `kubectl apply` to a better model in S3, nothing faked."""

