@@ -1,0 +1,153 @@
+"""FineTuneJobs that must be accepted or refused, by pydantic and by a real API server alike.
+
+A case changes one thing in a minimal job: a dotted path and the value to put there (REMOVE takes
+the field away). What is refused also says which words the message must hold.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+REMOVE = object()
+MINIMAL: dict[str, Any] = {
+    "apiVersion": "embedtune.dev/v1alpha1",
+    "kind": "FineTuneJob",
+    "metadata": {"name": "case", "namespace": "default"},
+    "spec": {
+        "model": {"backbone": "s3://bases/minilm"},
+        "data": {"train": {"uri": "s3://datasets/train.csv"}},
+        "output": {"uri": "s3://models/tuned"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One change to MINIMAL."""
+
+    path: str
+    value: Any
+    says: str = ""
+    """Words of the refusal; empty for a case that is accepted."""
+    cluster_only: bool = False
+    """Refused in a cluster only, since `embedtune run` can do it."""
+
+    def __str__(self) -> str:
+        value = "removed" if self.value is REMOVE else repr(self.value)[:40]
+        return f"{self.path}={value}"
+
+    def job(self) -> dict[str, Any]:
+        job = copy.deepcopy(MINIMAL)
+        *parents, last = self.path.split(".")
+        node = job
+        for key in parents:
+            node = node.setdefault(key, {})
+        if self.value is REMOVE:
+            del node[last]
+        else:
+            node[last] = self.value
+        return job
+
+
+MODEL, DATA, TRAIN = "spec.model", "spec.data", "spec.training"
+EVAL, CSV, OBJ = "spec.data.evaluation", "spec.data.train.csv", "spec.objective"
+
+ACCEPTED = [
+    Case("spec.model.backbone", "s3://bases/minilm"),
+    *(Case(f"{MODEL}.pooling", v) for v in ("auto", "mean", "cls", "max", "last")),
+    Case(f"{MODEL}.projection", {"dim": 128}),
+    Case(f"{MODEL}.freeze", ["embeddings", "encoder.layer.[0-3]"]),
+    Case(f"{MODEL}.freeze", ["backbone"]),
+    Case(f"{MODEL}.normalize", False),
+    Case(f"{MODEL}.maxSeqLength", 128),
+    Case(f"{CSV}.columns", {"item": "question", "label": "class"}),
+    Case(f"{CSV}.delimiter", ";"),
+    Case(f"{CSV}.delimiter", "\t"),
+    Case(f"{CSV}.encoding", "latin-1"),
+    Case(EVAL, {"split": 0.25}),
+    Case(EVAL, {"uri": "s3://datasets/test.csv"}),
+    Case(EVAL, {"queries": {"uri": "s3://d-s/q.csv"}, "index": {"uri": "s3://d-s/i.csv"}}),
+    Case(EVAL, {"metric": "map"}),
+    Case(EVAL, {"metric": "precision_at_1"}),
+    Case(EVAL, {"cutoffs": [3], "metric": "hit_at_3"}),
+    Case(f"{OBJ}.lossOptions", {"margin": 0.3, "distance": "euclidean", "soft": True}),
+    Case(f"{OBJ}.minerOptions", {"typeOfTriplets": "hard"}),
+    Case(f"{OBJ}.itemsPerClass", 2),
+    Case(f"{TRAIN}.learningRate", 5e-5),
+    Case(f"{TRAIN}.learningRate", 1),
+    Case(f"{TRAIN}.warmupRatio", 0),
+    Case(f"{TRAIN}.seed", 2**31 - 1),
+    Case("spec.storage", {"endpoint": "http://minio.minio.svc:9000", "region": "eu-1"}),
+    Case("spec.storage", {"secretRef": {"name": "s3-credentials"}}),
+    Case("spec.resources", {"gpus": 0, "cpu": 4, "memory": "16Gi"}),
+    Case("spec.resources", {"cpu": "1500m", "memory": "1.5Gi"}),
+    Case("spec.runPolicy", {"backoffLimit": 0, "ttlSecondsAfterFinished": 0}),
+    Case("metadata.name", "a" * 52),
+]
+
+REFUSED = [
+    Case("spec.model", REMOVE, "spec.model"),
+    Case("spec.data", REMOVE, "spec.data"),
+    Case("spec.output", REMOVE, "spec.output"),
+    Case("spec.moodel", {}, "spec.moodel"),
+    Case(f"{MODEL}.backbone", REMOVE, "spec.model.backbone"),
+    Case(f"{MODEL}.backbone", 7, "spec.model.backbone"),
+    Case(f"{MODEL}.backbone", "all-MiniLM-L6-v2", "spec.model.backbone"),
+    Case(f"{MODEL}.backbone", "s3://UPPER/x", "spec.model.backbone"),
+    Case(f"{MODEL}.backbone", "s3://bases/" + "x" * 1024, "spec.model.backbone"),
+    Case(f"{MODEL}.backbone", "file:///m", "embedtune run", cluster_only=True),
+    Case(f"{MODEL}.pooling", "average", "spec.model.pooling"),
+    Case(f"{MODEL}.projection", {}, "spec.model.projection.dim"),
+    Case(f"{MODEL}.projection", {"dim": 0}, "spec.model.projection.dim"),
+    Case(f"{MODEL}.projection", {"dim": "128"}, "spec.model.projection.dim"),
+    Case(f"{MODEL}.freeze", [""], "spec.model.freeze"),
+    Case(f"{MODEL}.freeze", ["a b"], "spec.model.freeze"),
+    Case(f"{MODEL}.freeze", "backbone", "spec.model.freeze"),
+    Case(f"{MODEL}.normalize", "yes", "spec.model.normalize"),
+    Case(f"{MODEL}.maxSeqLength", 1, "spec.model.maxSeqLength"),
+    Case("spec.data.train", REMOVE, "spec.data.train"),
+    Case("spec.data.train.uri", "s3://d-s/a b.csv", "spec.data.train.uri"),
+    Case("spec.data.train.format", "xlsx", "spec.data.train.format"),
+    Case(f"{CSV}.header", "yes", "spec.data.train.csv.header"),
+    Case(f"{CSV}.delimiter", ",,", "spec.data.train.csv.delimiter"),
+    Case(f"{CSV}.columns", {"item": "x"}, "spec.data.train.csv.columns.label"),
+    Case(f"{CSV}.encoding", "utf 8", "spec.data.train.csv.encoding"),
+    Case(EVAL, {"split": 0}, "spec.data.evaluation.split"),
+    Case(EVAL, {"split": 1}, "spec.data.evaluation.split"),
+    Case(EVAL, {"split": "0.1"}, "spec.data.evaluation.split"),
+    Case(EVAL, {"split": 0.1, "uri": "s3://d-s/t.csv"}, "at most one of split"),
+    Case(EVAL, {"queries": {"uri": "s3://d-s/t.csv"}}, "queries and index go together"),
+    Case(EVAL, {"cutoffs": []}, "spec.data.evaluation.cutoffs"),
+    Case(EVAL, {"cutoffs": [0]}, "spec.data.evaluation.cutoffs"),
+    Case(EVAL, {"metric": "accuracy"}, "spec.data.evaluation.metric"),
+    Case(EVAL, {"metric": "ndcg_at_7"}, "cutoffs"),
+    Case(f"{OBJ}.loss", "TripletLoss", "spec.objective.loss"),
+    Case(f"{OBJ}.itemsPerClass", 1, "spec.objective.itemsPerClass"),
+    Case(f"{OBJ}.itemsPerClass", 33, "at least twice objective.itemsPerClass"),
+    Case(f"{OBJ}.lossOptions", [0.2], "spec.objective.lossOptions"),
+    Case(f"{TRAIN}.epochs", 0, "spec.training.epochs"),
+    Case(f"{TRAIN}.epochs", 1.5, "spec.training.epochs"),
+    Case(f"{TRAIN}.epochs", True, "spec.training.epochs"),
+    Case(f"{TRAIN}.batchSize", 3, "spec.training.batchSize"),
+    Case(f"{TRAIN}.learningRate", 0, "spec.training.learningRate"),
+    Case(f"{TRAIN}.learningRate", 1.1, "spec.training.learningRate"),
+    Case(f"{TRAIN}.learningRate", "5e-5", "spec.training.learningRate"),
+    Case(f"{TRAIN}.warmupRatio", -0.1, "spec.training.warmupRatio"),
+    Case(f"{TRAIN}.seed", -1, "spec.training.seed"),
+    Case(f"{TRAIN}.seed", 2**31, "spec.training.seed"),
+    Case("spec.output.uri", "/models", "spec.output.uri"),
+    Case("spec.storage", {"endpoint": "minio:9000"}, "spec.storage.endpoint"),
+    Case("spec.storage", {"secretRef": {}}, "spec.storage.secretRef.name"),
+    Case("spec.storage", {"secretRef": {"name": "Big_Name"}}, "spec.storage.secretRef.name"),
+    Case("spec.resources", {"gpus": -1}, "spec.resources.gpus"),
+    Case("spec.resources", {"memory": "16 GB"}, "spec.resources.memory"),
+    Case("spec.resources", {"cpu": "0"}, "spec.resources.cpu"),
+    Case("spec.resources", {"cpu": 0}, "spec.resources.cpu"),
+    Case("spec.resources", {"cpu": "0.0m"}, "spec.resources.cpu"),
+    Case("spec.resources", {"memory": -1}, "spec.resources.memory"),
+    Case("spec.resources", {"memory": True}, "spec.resources.memory"),
+    Case("spec.runPolicy", {"backoffLimit": -1}, "spec.runPolicy.backoffLimit"),
+    Case("spec.runPolicy", {"activeDeadlineSeconds": 0}, "spec.runPolicy.activeDeadlineSeconds"),
+    Case("metadata.name", "a" * 53, "metadata.name"),
+    Case("metadata.name", "a.b", "metadata.name"),
+]

@@ -1,0 +1,83 @@
+"""What tests share: a real control plane, and the whole cluster where the machine can have it.
+
+The quick layers use neither. `control_plane` runs etcd and kube-apiserver as ordinary processes;
+`cluster` is the single-node Kubernetes of local/, which needs root on Linux, and without root its
+tests are skipped by name.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from localcluster.controlplane import ControlPlane
+from localcluster.tools import tool
+
+ROOT = Path(__file__).resolve().parent.parent
+CRD = ROOT / "crds/embedtune.dev_finetunejobs.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _environment_restored() -> Iterator[None]:
+    """What a run in this process sets for itself (HOME, caches) must not reach the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs less first, and skip what needs the kubelet where there is no root."""
+    no_root = pytest.mark.skip(reason="needs the kubelet: run as root on Linux")
+    for item in items:
+        if item.get_closest_marker("cluster") and os.geteuid() != 0:
+            item.add_marker(no_root)
+    items.sort(key=_layer)
+
+
+def _layer(item: pytest.Item) -> int:
+    if item.get_closest_marker("cluster"):
+        return 2
+    return 1 if item.get_closest_marker("controlplane") else 0
+
+
+def kubectl_with(kubeconfig: Path) -> Kubectl:
+    """kubectl against one cluster, as a function of its arguments."""
+    binary = str(tool("kubectl"))
+
+    def run(
+        *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [binary, "--kubeconfig", str(kubeconfig), *arguments],
+            input=stdin,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver with the CRD installed."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
+        kubectl = kubectl_with(plane.kubeconfig)
+        kubectl("apply", "--server-side", "-f", str(CRD))
+        kubectl("wait", "--for=condition=Established", "crd/finetunejobs.embedtune.dev")
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane: ControlPlane) -> Kubectl:
+    """kubectl against the control plane."""
+    return kubectl_with(control_plane.kubeconfig)

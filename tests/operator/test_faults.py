@@ -1,0 +1,146 @@
+"""Every write of a job's life fails, in every way, before and after it was done: the end is the
+same, nothing is made twice, and what is finished stays finished.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from embedtune_operator.client import Conflict, Refused, Unavailable
+from tests.operator.fake_api import JOB_PATH, Crash, FakeApi, FakeOperator, submitted
+from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job
+from tests.operator.test_decide import RESULT
+
+PODS = "/api/v1/namespaces/search/pods"
+CHILD_PATH = f"/apis/batch/v1/namespaces/search/jobs/{CHILD}"
+
+
+def pod(api: FakeApi, state: dict[str, Any], phase: str, name: str = "pod-1") -> None:
+    owner = api.objects[CHILD_PATH]["metadata"]["uid"]
+    meta = {
+        "name": name,
+        "namespace": "search",
+        "uid": f"uid-of-{name}",
+        "labels": {"embedtune.dev/job-uid": UID},
+        "creationTimestamp": "2026-11-24T12:00:01Z",
+        "ownerReferences": [{"uid": owner, "controller": True}],
+    }
+    containers = [{"name": "trainer"}]
+    status = {"phase": phase, "containerStatuses": [{"name": "trainer", "state": state}]}
+    spec = {"nodeName": "node-1", "containers": containers}
+    api.put(f"{PODS}/{name}", {"metadata": meta, "spec": spec, "status": status})
+
+
+def ended(code: int, message: str) -> dict[str, Any]:
+    times = {"startedAt": "2026-11-24T12:00:01Z", "finishedAt": "2026-11-24T12:00:09Z"}
+    return {"terminated": {"exitCode": code, "message": message, **times}}
+
+
+async def life(api: FakeApi) -> FakeOperator:
+    """A job's life with one failed attempt, and a sweep at its end."""
+    operator = FakeOperator(api)
+    await operator.settle()
+    if CHILD_PATH not in api.objects:
+        await operator.pass_time(10)  # a refusal is tried again, but not at once
+    pod(api, {"running": {"startedAt": "2026-11-24T12:00:01Z"}}, "Running")
+    operator.deliver()
+    await operator.settle()
+    pod(api, ended(80, "no answer"), "Failed")
+    operator.deliver()
+    await operator.settle()
+    pod(api, ended(0, RESULT), "Succeeded", "pod-2")
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
+def told(api: FakeApi) -> dict[str, Any]:
+    status = json.loads(json.dumps(api.objects[JOB_PATH]["status"]))
+    for condition in status["conditions"]:
+        del condition["lastTransitionTime"]
+    status.pop("completionTime", None)
+    return dict(status)
+
+
+def things(api: FakeApi) -> list[str]:
+    return sorted(path for path in api.made if "/events/" not in path)
+
+
+FAULTS: dict[str, tuple[str, BaseException]] = {
+    "crash-before": ("before", Crash()),
+    "crash-after": ("after", Crash()),
+    "500": ("before", Unavailable("internal error", status=500)),
+    "504-after-doing-it": ("after", Unavailable("timeout", status=504)),
+    "429": ("before", Unavailable("slow down", status=429, retry_after_s=1)),
+    "409": ("before", Conflict("modified")),
+    "422": ("before", Refused("invalid")),
+    "422-after-doing-it": ("after", Refused("invalid")),
+}
+POLICY = {"runPolicy": {"ttlSecondsAfterFinished": 60}}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_every_write_fails_once(fault: str) -> None:
+    calm = submitted(**POLICY)
+    await life(calm)
+    for number in range(len(calm.writes)):
+        api = submitted(**POLICY)
+        api.fault = (number, *FAULTS[fault])
+        await life(api)
+        where = calm.writes[number]
+        assert told(api) == told(calm), where
+        assert things(api) == things(calm), where
+        assert api.objects[CHILD_PATH]["spec"]["ttlSecondsAfterFinished"] == 60, where
+        lost = {e["reason"] for p, e in calm.objects.items() if "/events/" in p} - {
+            e["reason"] for p, e in api.objects.items() if "/events/" in p
+        }
+        # only a crash between the status and its events loses them, or a refusal of their own
+        refused = where.endswith("/events") and fault in ("409", "422")
+        assert not lost or refused or (fault.startswith("crash") and len(lost) <= 2), where
+
+
+async def test_late_watches_make_nothing_twice() -> None:
+    api = submitted()
+    operator = FakeOperator(api)
+    for _ in range(3):
+        await operator.settle(deliver=False)
+    assert things(api) == [f"/api/v1/namespaces/search/configmaps/{CHILD}", CHILD_PATH]
+
+
+async def test_stale_job_does_not_take_a_terminal_condition_back() -> None:
+    api = submitted()
+    operator = await life(api)
+    done = told(api)
+    now, api.objects = api.objects, {JOB_PATH: raw_job()}
+    operator.start()  # is given a list from long ago
+    api.objects = now
+    await operator.settle(deliver=False)
+    assert told(api) == done
+    assert things(api) == [f"/api/v1/namespaces/search/configmaps/{CHILD}", CHILD_PATH]
+
+
+async def test_deletions_in_a_gap_between_watches_are_found() -> None:
+    api = submitted()
+    operator = FakeOperator(api)
+    await operator.settle()
+    pod(api, {"running": {"startedAt": "2026-11-24T12:00:01Z"}}, "Running")
+    operator.deliver()
+    await operator.settle()
+    assert told(api)["reason"] == "Training"
+    del api.objects[CHILD_PATH]
+    del api.objects[f"{PODS}/pod-1"]
+    for kind in operator.resync.kinds:
+        await operator.resync.once(kind)
+    await operator.settle()
+    assert told(api)["reason"] == "Created"
+    assert api.made.count(CHILD_PATH) == 2
+    assert api.objects[CHILD_PATH]["metadata"]["uid"] != CHILD_UID
+
+
+async def test_job_that_vanishes_while_it_is_worked_on() -> None:
+    api = submitted()
+    operator = FakeOperator(api)
+    del api.objects[JOB_PATH]
+    await operator.settle()
+    assert things(api) == [f"/api/v1/namespaces/search/configmaps/{CHILD}", CHILD_PATH]

@@ -1,0 +1,159 @@
+"""The work queue: one worker a key, nothing lost, errors repeated with growing delays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+
+from embedtune_operator.workqueue import RetryLater, Work, WorkQueue
+
+
+@asynccontextmanager
+async def working(work: Work, **options: float) -> AsyncIterator[WorkQueue]:
+    queue = WorkQueue(work, jitter=lambda: 1.0, **options)  # type: ignore[arg-type]
+    queue.open()
+    task = asyncio.create_task(queue.run(4))
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not look():
+            await asyncio.sleep(0.005)
+
+
+async def test_many_additions_are_one_pass_and_one_more_if_made_meanwhile() -> None:
+    gate, began = asyncio.Event(), []
+
+    async def work(key: str) -> None:
+        began.append(key)
+        await gate.wait()
+
+    async with working(work) as queue:
+        for _ in range(5):
+            queue.add("a")
+        await until(lambda: began == ["a"])
+        for _ in range(5):
+            queue.add("a")
+        await asyncio.sleep(0.02)
+        assert began == ["a"], "never two at once"
+        gate.set()
+        await until(lambda: began == ["a", "a"])
+        await asyncio.sleep(0.02)
+        assert began == ["a", "a"]
+
+
+async def test_keys_are_worked_on_side_by_side() -> None:
+    busy: set[str] = set()
+    together = asyncio.Event()
+
+    async def work(key: str) -> None:
+        busy.add(key)
+        if len(busy) == 3:
+            together.set()
+        await together.wait()
+
+    async with working(work) as queue:
+        for key in "abc":
+            queue.add(key)
+        await asyncio.wait_for(together.wait(), 5)
+
+
+async def test_failed_work_comes_back_later_and_later() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def work(_key: str) -> None:
+        times.append(loop.time())
+        if len(times) < 5:
+            raise OSError("no network")
+
+    async with working(work, first_delay_s=0.02) as queue:
+        queue.add("a")
+        await until(lambda: len(times) == 5)
+    gaps = [b - a for a, b in pairwise(times)]
+    assert all(gap >= 0.02 * 2**n for n, gap in enumerate(gaps))
+
+
+async def test_the_servers_wish_to_wait_is_obeyed() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def work(_key: str) -> None:
+        times.append(loop.time())
+        if len(times) == 1:
+            raise RetryLater("429", after_s=0.2)
+
+    async with working(work, first_delay_s=0.001) as queue:
+        queue.add("a")
+        await until(lambda: len(times) == 2)
+    assert times[1] - times[0] >= 0.2
+
+
+async def test_delays_are_capped() -> None:
+    count = 0
+
+    async def work(_key: str) -> None:
+        nonlocal count
+        count += 1
+        raise OSError
+
+    async with working(work, first_delay_s=0.001, longest_delay_s=0.002) as queue:
+        queue.add("a")
+        await until(lambda: count > 50)
+
+
+async def test_work_can_ask_to_come_again() -> None:
+    count = 0
+
+    async def work(_key: str) -> float | None:
+        nonlocal count
+        count += 1
+        return 0.01 if count < 3 else None
+
+    async with working(work) as queue:
+        queue.add("a")
+        await until(lambda: count == 3)
+        await asyncio.sleep(0.05)
+        assert count == 3
+
+
+async def test_the_earliest_of_several_delays_counts() -> None:
+    seen: list[str] = []
+
+    async def work(key: str) -> None:
+        seen.append(key)
+
+    async with working(work) as queue:
+        queue.add_after("a", 60)
+        queue.add_after("a", 0.01)
+        queue.add_after("a", 60)
+        await until(lambda: seen == ["a"])
+
+
+async def test_nothing_begins_before_it_is_opened_and_all_ends_in_a_drain() -> None:
+    ended: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.05)
+        ended.append(key)
+
+    queue = WorkQueue(work)
+    task = asyncio.create_task(queue.run(1))
+    queue.add("a")
+    queue.add("b")
+    await asyncio.sleep(0.05)
+    assert len(queue) == 2
+    queue.open()
+    await until(lambda: len(queue) == 1)
+    await queue.drain(5)
+    assert ended == ["a"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,0 +1,156 @@
+"""The training: it learns, it repeats itself, and it says what went wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from embedtune_api.spec import Model, Objective, Training
+from embedtune_trainer import fit as fitting
+from embedtune_trainer.embedder import load_embedder
+from embedtune_trainer.errors import Diverged, Interrupted
+from embedtune_trainer.fit import encode_batch, fit
+from embedtune_trainer.microbatch import cut_by_length
+from embedtune_trainer.objectives import build_objective
+from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
+from embedtune_trainer.rows import LabelledRows
+from tests.trainer import tiny
+
+
+class Recorder:
+    def __init__(self):
+        self.steps, self.notes, self.begun = [], [], None
+
+    def phase(self, name):
+        pass
+
+    def start(self, steps, epochs):
+        self.begun = (steps, epochs)
+
+    def step(self, step, epoch, loss, rows, data_wait_s):
+        self.steps.append((step, epoch, loss, rows))
+
+    def note(self, message, **facts):
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return tiny.backbone(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    texts, labels = zip(*tiny.rows(), strict=True)
+    return LabelledRows(list(texts), list(labels), "t.csv")
+
+
+def load(plain, **model):
+    return load_embedder(plain, Model.parse({"backbone": "s3://bases/tiny", **model}), 0)
+
+
+def train(plain, rows, recorder=None, stop=lambda: False, objective=None, model=None, **training):
+    embedder = load(plain, **(model or {}))
+    options = Training.parse({"batchSize": 32, "epochs": 3, "learningRate": 1e-3, **training})
+    recorder = recorder or Recorder()
+    report = fit(embedder, rows, objective or Objective(), options, recorder, stop)
+    return embedder, report
+
+
+def test_it_learns_and_reports(plain, rows):
+    recorder = Recorder()
+    embedder, report = train(plain, rows, recorder, epochs=6)
+    assert recorder.begun == (30, 6)
+    assert [s[0] for s in recorder.steps] == list(range(1, 31))
+    assert sum(s[3] for s in recorder.steps) == report.rows == 6 * 160
+    assert report.last_loss < report.first_loss
+    assert report.largest_change > 0
+    assert report.mean_triplets > 0
+    assert recorder.notes == []
+    assert not embedder.training
+
+
+def test_same_seed_same_weights(plain, rows):
+    one, same, other = (train(plain, rows, seed=seed)[0].state_dict() for seed in (4, 4, 5))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_frozen_weights_do_not_move(plain, rows):
+    before = load(plain).state_dict()
+    after = train(plain, rows, model={"freeze": ["embeddings"]})[0].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("encoder.layer.1" in name for name in changed)
+    assert not any(".embeddings." in name or "pooler" in name for name in changed)
+
+
+def test_parts_of_like_length_give_the_padded_batchs_loss_and_gradient(plain, monkeypatch):
+    texts = [" ".join(["cat dog red paris axe the"] * (i % 7 + 1)) + f" {i}" for i in range(24)]
+    embedder = load(plain)
+    table = embedder.tokenizer.table(texts)
+    labels, batch = torch.arange(24) % 4, np.random.default_rng(0).permutation(24)
+    objective = build_objective(Objective(miner_options={"typeOfTriplets": "all"}))
+
+    def run(overhead):
+        monkeypatch.setitem(fitting.PART_OVERHEAD, "cpu", overhead)
+        parts = cut_by_length(table.lengths_N[batch], overhead, fitting.PART_BUDGET)
+        embedder.zero_grad()
+        embeddings, _ = encode_batch(embedder, table, batch)
+        loss = objective(embeddings, labels[batch]).loss
+        loss.backward()
+        gradients = [p.grad.clone() for p in embedder.parameters() if p.grad is not None]
+        return len(parts), loss.detach(), gradients
+
+    one_part, loss, gradients = run(10**9)
+    parts, cut_loss, cut_gradients = run(1)
+    assert one_part == 1 < parts
+    assert abs(float(loss - cut_loss)) < 1e-6
+    assert (
+        max(float((a - b).abs().max()) for a, b in zip(gradients, cut_gradients, strict=True))
+        < 1e-6
+    )
+
+
+def test_cutting_takes_every_row_once_within_the_budget():
+    lengths = np.random.default_rng(0).integers(1, 60, 200)
+    parts = cut_by_length(lengths, overhead=64, budget=600)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(200))
+    assert all(len(part) * lengths[part].max() <= 600 for part in parts)
+
+
+def test_it_stops_when_told(plain, rows):
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted, match="before step 3 of 15"):
+        train(plain, rows, stop=lambda: next(asked))
+
+
+def test_a_loss_that_is_not_a_number_ends_it(plain, rows):
+    embedder = load(plain)
+    with torch.no_grad():
+        embedder.backbone.embeddings.LayerNorm.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"step 1; lower spec\.training\.learningRate"):
+        fit(embedder, rows, Objective(), Training(batch_size=32), Recorder())
+
+
+def test_steps_that_learn_nothing_are_said(plain, rows):
+    recorder = Recorder()
+    same = LabelledRows(["cat"] * 8, ["a", "b"] * 4, "t.csv")
+    embedder = load(plain)
+    report = fit(embedder, same, Objective(), Training(batch_size=8, epochs=1), recorder)
+    if report.steps_without_triplets:
+        assert "steps without a triplet to learn from" in recorder.notes
+
+
+def test_learning_rate_rises_and_falls():
+    factors = [learning_rate_factor(step, 10, 0.2, "linear") for step in range(10)]
+    assert factors[:3] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
+    assert factors[-1] == pytest.approx(1 / 8)
+    assert [learning_rate_factor(s, 10, 0.0, "constant") for s in range(10)] == [1.0] * 10
+
+
+def test_biases_and_norms_are_not_decayed(plain):
+    embedder = load(plain)
+    decayed, rest = build_optimizer(embedder, 1e-3, 0.1).param_groups
+    names = {id(p): name for name, p in embedder.named_parameters()}
+    assert rest["weight_decay"] == 0
+    assert all(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in rest["params"])
+    assert not any("LayerNorm" in names[id(p)] for p in decayed["params"])

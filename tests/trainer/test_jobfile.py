@@ -1,0 +1,107 @@
+"""YAML is read as kubectl reads it, and a problem is told with its line and field."""
+
+from pathlib import Path
+
+import pytest
+
+from embedtune_trainer.errors import BadSpec, SourceNotFound
+from embedtune_trainer.jobfile import parse_job, plain_value, read_job
+
+MINIMAL = """\
+apiVersion: embedtune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: trec}
+spec:
+  model: {backbone: file:///base}
+  data:
+    train: {uri: file:///train.csv}
+  training:
+    learningRate: 2e-5
+  output: {uri: file:///out}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        # what `kubectl label --local -o json` 1.34 makes of each
+        *[("2e-5", 2e-5), ("1e3", 1000), (".5", 0.5), ("1.", 1), ("5.0", 5), ("+.5", 0.5)],
+        *[("010", 8), ("0o10", 8), ("0x1F", 31), ("0b11", 3), ("08", 8), ("1_000", 1000)],
+        *[("-5", -5), ("+5", 5), ("-0x1F", -31), ("0O17", 15), ("1_0.5", 10.5), ("00", 0)],
+        *[("yes", True), ("y", True), ("on", True), ("n", False), ("Off", False), ("NO", False)],
+        *[("~", None), ("", None), ("null", None), ("nUll", "nUll"), ("yEs", "yEs")],
+        *[("1:30", "1:30"), ("2026-11-24", "2026-11-24"), ("-", "-"), (".", "."), ("e5", "e5")],
+        *[("1.2.3", "1.2.3"), ("abc", "abc"), ("-.", "-."), ("0x", "0x"), ("<<", "<<")],
+    ],
+)
+def test_plain_scalars_are_kubectl_s(text: str, value: object) -> None:
+    read = plain_value(text)
+    assert (type(read), read) == (type(value), value)
+
+
+def test_a_job_is_read(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_bytes(b"\xef\xbb\xbf---\n" + MINIMAL.encode() + b"---\n")
+    job = read_job(tmp_path / "job.yaml")
+    assert job.spec.training.learning_rate == 2e-5
+    assert job.output_uri == "file:///out/default/trec/local/"
+
+
+def test_json_is_yaml() -> None:
+    job = parse_job(MINIMAL, "x")
+    assert parse_job(job.model_dump_json(by_alias=True), "x") == job
+
+
+def test_anchors_and_merges_work() -> None:
+    text = MINIMAL.replace("training:", "objective: &o {itemsPerClass: 3}\n  training:")
+    text = text.replace("output:", "runPolicy:\n    <<: {backoffLimit: 1}\n  output:")
+    job = parse_job(text, "x")
+    assert (job.spec.objective.items_per_class, job.spec.run_policy.backoff_limit) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (("2e-5", "fast"), ["job.yaml:9: spec.training.learningRate: "]),
+        (("2e-5", "'2e-5'"), ["job.yaml:9: spec.training.learningRate: "]),
+        (("learningRate", "learning_rat"), ["job.yaml:9: spec.training.learning_rat: unknown fi"]),
+        (
+            ("  output: {uri: file:///out}\n", ""),
+            ["job.yaml:4: spec.output: required field is missing"],
+        ),
+        (
+            ("2e-5", "2\n    epochs: 0\n    seed: no"),
+            [
+                "job.yaml:9: spec.training.learningRate: ",
+                "job.yaml:10: spec.training.epochs: ",
+                "job.yaml:11: spec.training.seed: ",
+            ],
+        ),
+        (("  model", "  data: 1\n  model"), ["job.yaml:7: spec.data is given twice"]),
+        (("kind: FineTuneJob", "kind: Job"), ["job.yaml: holds embedtune.dev/v1alpha1 Job, only "]),
+        (("v1alpha1", "v2"), ["job.yaml: holds embedtune.dev/v2 FineTuneJob, only embedtune.dev/"]),
+        (("{name: trec}", "{name: trec"), ["job.yaml:4: not YAML: "]),
+        (("{name: trec}", "{name: trec}\n---\n"), ["job.yaml:6: a second document begins here; "]),
+        (("2e-5", "!!float 2e-5"), ["job.yaml:9: the tag tag:yaml.org,2002:float is not used"]),
+        (("2e-5", "&a [*a]"), ["job.yaml:9: an alias that holds itself"]),
+        (("2e-5", "{[1]: 2}"), ["job.yaml:9: a key is a word"]),
+        (("2e-5", "{<<: 2}"), ["job.yaml:9: only mappings can be merged"]),
+        ((MINIMAL, ""), ["job.yaml: is empty; "]),
+        ((MINIMAL, "- a"), ["job.yaml: holds no object; "]),
+        (("2e-5", "\x00"), ["job.yaml: not YAML: "]),
+    ],
+)
+def test_problems_are_told_by_line_and_field(change: tuple[str, str], messages: list[str]) -> None:
+    with pytest.raises(BadSpec) as raised:
+        parse_job(MINIMAL.replace(*change), "job.yaml")
+    lines = str(raised.value).splitlines()
+    assert len(lines) == len(messages), lines
+    for line, begin in zip(lines, messages, strict=True):
+        assert line.startswith(begin)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match=r"none\.yaml: no such file or directory"):
+        read_job(tmp_path / "none.yaml")
+    (tmp_path / "utf16").write_text(MINIMAL, encoding="utf-16")
+    with pytest.raises(BadSpec, match="not UTF-8"):
+        read_job(tmp_path / "utf16")

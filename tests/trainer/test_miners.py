@@ -1,0 +1,80 @@
+"""Mined triplets against the loops that the definitions give."""
+
+import pytest
+import torch
+
+from embedtune_trainer.distances import cosine
+from embedtune_trainer.miners import TripletMarginMiner
+
+MARGIN = 0.2
+KINDS = ("all", "semihard", "hard")
+
+
+def loop(distance, labels, kind, margin=MARGIN):
+    """The triplets of the module's docstring, one by one."""
+    d, rows = distance.tolist(), range(len(labels))
+    found = set()
+    for a in rows:
+        positives = [p for p in rows if p != a and labels[p] == labels[a]]
+        negatives = [n for n in rows if labels[n] != labels[a]]
+        if kind == "hard":
+            if positives and negatives:
+                p = max(positives, key=lambda p: (d[a][p], -p))
+                n = min(negatives, key=lambda n: (d[a][n], n))
+                if d[a][n] - d[a][p] < margin:
+                    found.add((a, p, n))
+            continue
+        for p in positives:
+            for n in negatives:
+                gap = d[a][n] - d[a][p]
+                if gap < margin and (kind == "all" or gap > 0):
+                    found.add((a, p, n))
+    return found
+
+
+def mined(distance, labels, kind, margin=MARGIN):
+    miner = TripletMarginMiner(type_of_triplets=kind)
+    anchors, positives = miner.pairs(distance, labels)
+    chosen = miner.negatives(
+        distance[anchors, positives], distance[anchors], labels[anchors][:, None] != labels, margin
+    )
+    return {(int(anchors[i]), int(positives[i]), int(n)) for i, n in chosen.nonzero().tolist()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(5))
+def test_as_the_loop(kind, seed):
+    torch.manual_seed(seed)
+    x = torch.randn(14, 4, dtype=torch.float64)
+    x[3] = x[5]  # duplicates
+    x[7] = 0.0
+    labels = torch.randint(0, 4, (14,))
+    distance = cosine(x)
+    assert mined(distance, labels, kind) == loop(distance, labels.tolist(), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ties_go_to_the_earlier_row(kind):
+    distance = torch.tensor([[0.0, 0.5, 0.5, 0.5, 0.5]] * 5, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    assert mined(distance, labels, kind) == loop(distance, labels.tolist(), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]], ids=["one class", "no positives"])
+def test_nothing_to_mine(kind, labels):
+    x = torch.randn(3, 4, dtype=torch.float64)
+    assert mined(cosine(x), torch.tensor(labels), kind) == set()
+
+
+@pytest.mark.parametrize("kind", ["all", "semihard"])
+def test_as_pytorch_metric_learning(kind):
+    from pytorch_metric_learning.distances import LpDistance
+    from pytorch_metric_learning.miners import TripletMarginMiner as Theirs
+
+    torch.manual_seed(1)
+    x, labels = torch.randn(20, 3, dtype=torch.float64), torch.randint(0, 4, (20,))
+    distance = LpDistance(normalize_embeddings=False)
+    theirs = Theirs(margin=MARGIN, type_of_triplets=kind, distance=distance)(x, labels)
+    expected = set(zip(*(t.tolist() for t in theirs), strict=True))
+    assert mined(torch.cdist(x, x), labels, kind) == expected
