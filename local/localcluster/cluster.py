@@ -91,8 +91,7 @@ class Cluster:
             Lacking: the machine lacks something; the message names the command that mends it.
             RuntimeError: a component did not come up; the message ends with its log.
         """
-        host.require_root()
-        host.ensure_node_programs()
+        require()
         build()
         with self._lock(), timed("starting the cluster"):
             self._start()
@@ -183,6 +182,16 @@ class Cluster:
     def _lock(self) -> AbstractContextManager[None]:
         """One `up` or `down` at a time."""
         return locked(self.config.state_dir / "lock", "another `up` or `down`")
+
+
+def require() -> None:
+    """Makes sure that a node can run here.
+
+    Raises:
+        Lacking: the machine lacks something; the message names the command that mends it.
+    """
+    host.require_root()
+    host.ensure_node_programs()
 
 
 def ensure_up() -> ClusterInfo:

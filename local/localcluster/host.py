@@ -7,8 +7,10 @@ import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from localcluster.locks import locked
 from localcluster.processes import Identity, all_processes
 from localcluster.say import Lacking, say, timed
+from localcluster.toolchain import cache_dir
 
 _PACKAGE_OF = {
     "containerd": "containerd",
@@ -33,6 +35,8 @@ NODE_COMMANDS = (
 _CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 _CNI_PLUGINS = ("bridge", "host-local", "loopback")
 _BUSYBOXES = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
+_APT_PATIENCE_S = 300
+"""How long a package manager that someone else runs is waited for."""
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -105,10 +109,12 @@ def install(packages: list[str]) -> None:
     if os.geteuid() != 0:
         raise Lacking(f"missing: {wanted}; as root: {by_hand}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with timed(f"installing Debian packages: {wanted}"):
+    # Images and cluster are prepared side by side, and apt-get refuses to run twice.
+    turn = locked(cache_dir() / "apt.lock", "another installation of Debian packages")
+    with turn, timed(f"installing Debian packages: {wanted}"):
         for arguments in (["update"], ["install", "--no-install-recommends", "-y", *packages]):
             done = subprocess.run(
-                ["apt-get", "-q", *arguments],
+                ["apt-get", "-q", "-o", f"DPkg::Lock::Timeout={_APT_PATIENCE_S}", *arguments],
                 check=False,
                 capture_output=True,
                 text=True,

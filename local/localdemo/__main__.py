@@ -6,7 +6,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from localassets import minilm, trec
-from localcluster import images
+from localcluster import cluster, images
+from localcluster.say import Lacking, say
 from localdemo.follow import follow
 from localdemo.setup import SYSTEM_NAMESPACE, install_operator, user_data, user_namespace
 from localdemo.site import ROOT, Site, existing_site, local_site, source_tag
@@ -27,7 +28,15 @@ class Steps:
 
 
 def main() -> int:
-    """Run the demo; 0 if the job became Complete."""
+    """Run the demo; 0 if the job became Complete, 1 with one message if not."""
+    try:
+        return _demo()
+    except (Lacking, RuntimeError) as error:
+        say(f"error: {error}")
+        return 1
+
+
+def _demo() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--context", help="use this kubectl context, not the local cluster")
     parser.add_argument("--registry", help="with --context: where its nodes pull images from")
@@ -60,6 +69,8 @@ def main() -> int:
 
 def _prepare(context: str | None, registry: str | None) -> Site:
     """Everything that takes long, side by side where it can be."""
+    if not context:
+        cluster.require()  # what is lacking is said now, not after minutes of other work
     with ThreadPoolExecutor() as pool:
         futures: list[Future[object]] = [pool.submit(minilm), pool.submit(trec)]
         futures.append(pool.submit(images.build, tag=source_tag()))
