@@ -100,6 +100,8 @@ class Cluster:
     def down(self, *, purge: bool = False) -> None:
         """Stops every process and container and removes the network; with purge, the data too."""
         host.require_root()
+        if not self.config.state_dir.exists():  # and the programs to stop it with may be missing
+            return
         with self._lock():
             self.node.stop()
             self.plane.stop()

@@ -18,10 +18,15 @@ from localdemo.site import Site, local_site
 Status = dict[str, Any]
 
 
+TEST_LABEL = "embedtune.dev/test"
+"""On each namespace made here, so that what a killed run left can be told from a user's."""
+
+
 @pytest.fixture(scope="session")
 def site() -> Site:
     """The local cluster with the images, the operator, a backbone and data."""
     site = local_site()
+    site.kubectl("delete", "namespace", "-l", TEST_LABEL, "--timeout=120s")  # it may hold the CPUs
     site.provide_images()
     install_operator(site)
     user_data(site)
@@ -108,6 +113,7 @@ def make_user(site: Site, folder: Path) -> Iterator[User]:
     """A user whose namespace goes when the test is over."""
     user = User(site, f"e2e-{uuid.uuid4().hex[:8]}", folder)
     user_namespace(site, user.namespace)
+    site.kubectl("label", "namespace", user.namespace, f"{TEST_LABEL}=e2e")
     yield user
     site.kubectl("delete", "namespace", user.namespace, "--wait=false")
 
