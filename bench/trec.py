@@ -34,10 +34,10 @@ from sklearn.metrics import average_precision_score
 
 import localassets
 from embedtune_api.spec import Dataset, Model, Objective, Training
-from embedtune_trainer.embedder import load_embedder
+from embedtune_trainer.embedder.model import load_embedder
+from embedtune_trainer.evaluation.retrieval import search_metrics
 from embedtune_trainer.fit import fit
-from embedtune_trainer.retrieval import search_metrics
-from embedtune_trainer.rows import LabelledRows, read_rows
+from embedtune_trainer.rows.csv_file import LabelledRows, read_rows
 
 RESULT = Path(__file__).parent / "results" / "trec.md"
 EPOCHS, BATCH, RATE, MARGIN = 1, 64, 5e-5, 0.2

@@ -10,9 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 import localassets
 from embedtune_api.spec import Model
-from embedtune_trainer.embedder import load_embedder
+from embedtune_trainer.embedder.model import load_embedder
+from embedtune_trainer.embedder.pooling import POOLINGS, Pooling
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
-from embedtune_trainer.pooling import POOLINGS, Pooling
 from tests.trainer import tiny
 
 TEXTS = ["the cat", "a big OLD dog one this that", "red", "new nice axe in paris, the", "saw"]

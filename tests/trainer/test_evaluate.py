@@ -8,11 +8,11 @@ import torch
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from embedtune_api.spec import Data
-from embedtune_trainer import retrieval
 from embedtune_trainer.errors import BadData
-from embedtune_trainer.evaluate import plan_evaluation
-from embedtune_trainer.retrieval import search_metrics
-from embedtune_trainer.rows import LabelledRows
+from embedtune_trainer.evaluation import retrieval
+from embedtune_trainer.evaluation.evaluate import plan_evaluation
+from embedtune_trainer.evaluation.retrieval import search_metrics
+from embedtune_trainer.rows.csv_file import LabelledRows
 
 CUTOFFS = (1, 3, 10, 50)
 

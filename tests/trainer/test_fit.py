@@ -6,13 +6,13 @@ import torch
 
 from embedtune_api.spec import Model, Objective, Training
 from embedtune_trainer import fit as fitting
-from embedtune_trainer.embedder import load_embedder
+from embedtune_trainer.batches.microbatch import cut_by_length
+from embedtune_trainer.embedder.model import load_embedder
 from embedtune_trainer.errors import Diverged, Interrupted
 from embedtune_trainer.fit import encode_batch, fit
-from embedtune_trainer.microbatch import cut_by_length
-from embedtune_trainer.objectives import build_objective
+from embedtune_trainer.objectives.triplet import build_objective
 from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
-from embedtune_trainer.rows import LabelledRows
+from embedtune_trainer.rows.csv_file import LabelledRows
 from tests.trainer import tiny
 
 

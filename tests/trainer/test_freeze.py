@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
+from embedtune_trainer.embedder.freeze import freeze, keep_frozen
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.freeze import freeze, keep_frozen
 
 
 def network() -> nn.Module:

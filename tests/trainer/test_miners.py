@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from embedtune_trainer.distances import cosine
-from embedtune_trainer.miners import TripletMarginMiner
+from embedtune_trainer.objectives.distances import cosine
+from embedtune_trainer.objectives.miners import TripletMarginMiner
 
 MARGIN = 0.2
 KINDS = ("all", "semihard", "hard")

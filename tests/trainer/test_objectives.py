@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from embedtune_api.spec import Objective
-from embedtune_trainer import objectives
-from embedtune_trainer.distances import cosine, euclidean
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.objectives import build_objective
+from embedtune_trainer.objectives import triplet as objectives
+from embedtune_trainer.objectives.distances import cosine, euclidean
+from embedtune_trainer.objectives.triplet import build_objective
 from tests.trainer.test_miners import KINDS, loop
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData, BadSpec
-from embedtune_trainer.rows import check_trainable, read_rows
+from embedtune_trainer.rows.csv_file import check_trainable, read_rows
 
 URI = "s3://data/train.csv"
 

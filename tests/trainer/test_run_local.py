@@ -15,7 +15,7 @@ from embedtune_api.job import FineTuneJob
 from embedtune_api.spec import Storage as StorageSpec
 from embedtune_trainer.artifact import verify
 from embedtune_trainer.progress import FanOut
-from embedtune_trainer.storage import RetryPolicy, open_storage
+from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 from embedtune_trainer.train import run
 from tests.trainer import tiny
 
@@ -43,7 +43,7 @@ def sentence_transformers_embeds(folder: Path) -> Any:
 
 def embedtune_embeds(folder: Path) -> Any:
     from embedtune_api.spec import Model
-    from embedtune_trainer.embedder import load_embedder
+    from embedtune_trainer.embedder.model import load_embedder
 
     embedder = load_embedder(folder, Model(backbone=f"file://{folder}"), seed=0)
     return embedder.encode(TEXTS, 2).numpy()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedtune_trainer.sampler import ClassSampler
+from embedtune_trainer.batches.sampler import ClassSampler
 
 LABELS = st.lists(st.integers(0, 12), min_size=1, max_size=200)
 

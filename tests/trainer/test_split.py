@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedtune_trainer.rows import LabelledRows
-from embedtune_trainer.split import stratified_split
+from embedtune_trainer.batches.split import stratified_split
+from embedtune_trainer.rows.csv_file import LabelledRows
 
 ROWS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)), min_size=1, max_size=120)
 

@@ -10,7 +10,6 @@ import pytest
 
 from embedtune_api.contract import MANIFEST
 from embedtune_api.spec import Storage as StorageSpec
-from embedtune_trainer import s3 as s3_module
 from embedtune_trainer.errors import (
     AccessDenied,
     BadData,
@@ -19,7 +18,14 @@ from embedtune_trainer.errors import (
     SourceNotFound,
     StorageUnavailable,
 )
-from embedtune_trainer.storage import Patience, RetryPolicy, Storage, file_path, open_storage
+from embedtune_trainer.sources import s3 as s3_module
+from embedtune_trainer.sources.storage import (
+    Patience,
+    RetryPolicy,
+    Storage,
+    file_path,
+    open_storage,
+)
 from tests.trainer.conftest import S3
 
 QUICK = RetryPolicy(give_up_after_s=1.0, first_wait_s=0.05)

@@ -19,7 +19,7 @@ from embedtune_api.contract import MANIFEST
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
-from embedtune_trainer.storage import folder_files, without_manifest
+from embedtune_trainer.sources.storage import folder_files, without_manifest
 
 CARD = "README.md"
 TRAINING = "training.json"

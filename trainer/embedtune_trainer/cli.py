@@ -93,7 +93,7 @@ def _train(
     from embedtune_trainer.console import ConsoleReporter
     from embedtune_trainer.machine import prepare_process
     from embedtune_trainer.progress import LogReporter, Reporter
-    from embedtune_trainer.storage import RetryPolicy, open_storage
+    from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 
     prepare_process(work_dir)
     screen = Console(stderr=True)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedtune_api import spec
-from embedtune_trainer.embedder import Embedder
+from embedtune_trainer.batches.microbatch import cut_by_length
+from embedtune_trainer.batches.sampler import ClassSampler
+from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.tokens import TokenTable
 from embedtune_trainer.errors import Diverged, Interrupted
-from embedtune_trainer.microbatch import cut_by_length
-from embedtune_trainer.objectives import BatchLoss, TripletObjective, build_objective
+from embedtune_trainer.objectives.triplet import BatchLoss, TripletObjective, build_objective
 from embedtune_trainer.optimizer import (
     MAX_GRADIENT_NORM,
     build_optimizer,
@@ -22,9 +24,7 @@ from embedtune_trainer.optimizer import (
     set_learning_rate,
 )
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.rows import LabelledRows, check_trainable
-from embedtune_trainer.sampler import ClassSampler
-from embedtune_trainer.tokens import TokenTable
+from embedtune_trainer.rows.csv_file import LabelledRows, check_trainable
 
 REPORT_EVERY_S = 0.5
 """A GPU is asked for its loss no more often, since asking makes it wait."""

@@ -21,8 +21,8 @@ from embedtune_trainer.failures import ending_of
 from embedtune_trainer.gauges import PrometheusReporter
 from embedtune_trainer.machine import prepare_process
 from embedtune_trainer.progress import FanOut, LogReporter
+from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 from embedtune_trainer.stopping import stop_on_signals
-from embedtune_trainer.storage import RetryPolicy, open_storage
 
 log = logging.getLogger("embedtune")
 

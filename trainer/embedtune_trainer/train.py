@@ -17,8 +17,8 @@ from embedtune_api.status import Headline, Metrics
 from embedtune_trainer.artifact import stage
 from embedtune_trainer.errors import Interrupted, TrainerError
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.rows import LabelledRows, check_trainable, read_rows
-from embedtune_trainer.storage import Store
+from embedtune_trainer.rows.csv_file import LabelledRows, check_trainable, read_rows
+from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
     from embedtune_trainer.fit import FitReport
@@ -55,8 +55,8 @@ def run(
         backbone = store.fetch_folder(spec.model.backbone, work_dir / "backbone")
     _go_on(stop)
 
-    from embedtune_trainer.embedder import load_embedder
-    from embedtune_trainer.evaluate import evaluate, plan_evaluation
+    from embedtune_trainer.embedder.model import load_embedder
+    from embedtune_trainer.evaluation.evaluate import evaluate, plan_evaluation
     from embedtune_trainer.fit import fit
 
     evaluation = spec.data.evaluation

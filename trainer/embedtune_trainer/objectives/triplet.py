@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from embedtune_api import spec
 from embedtune_api.base import ApiModel
-from embedtune_trainer.distances import DISTANCES
-from embedtune_trainer.miners import MINERS, TripletMarginMiner
-from embedtune_trainer.options import read_options
+from embedtune_trainer.objectives.distances import DISTANCES
+from embedtune_trainer.objectives.miners import MINERS, TripletMarginMiner
+from embedtune_trainer.objectives.options import read_options
 
 DENSE_LIMIT = 2**24
 """Pairs times rows (P * B) that are held at a time; more is cut up and computed again backwards."""

@@ -221,7 +221,7 @@ def open_storage(
     env = os.environ if environ is None else environ
 
     def s3() -> Store:
-        from embedtune_trainer.s3 import S3Store, connect
+        from embedtune_trainer.sources.s3 import S3Store, connect
 
         return S3Store(connect(spec, env), policy, stop)
 

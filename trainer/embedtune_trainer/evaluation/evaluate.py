@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from embedtune_api.spec import Data, Dataset
-from embedtune_trainer.embedder import Embedder
+from embedtune_trainer.batches.split import stratified_split
+from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadData
-from embedtune_trainer.retrieval import search_metrics
-from embedtune_trainer.rows import LabelledRows
-from embedtune_trainer.split import stratified_split
+from embedtune_trainer.evaluation.retrieval import search_metrics
+from embedtune_trainer.rows.csv_file import LabelledRows
 
 log = logging.getLogger("embedtune")
 

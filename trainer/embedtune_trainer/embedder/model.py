@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from embedtune_api.spec import Model
-from embedtune_trainer.backbone import load_backbone, position_limit
+from embedtune_trainer.embedder.backbone import load_backbone, position_limit
+from embedtune_trainer.embedder.freeze import FIELD as FREEZE_FIELD
+from embedtune_trainer.embedder.freeze import freeze, keep_frozen
+from embedtune_trainer.embedder.layers import Dense, Normalize, new_projection
+from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from embedtune_trainer.embedder.pooling import Pooling
+from embedtune_trainer.embedder.tokens import TextTokenizer, Tokens, load_tokenizer
 from embedtune_trainer.errors import BadSpec, Interrupted
-from embedtune_trainer.freeze import FIELD as FREEZE_FIELD
-from embedtune_trainer.freeze import freeze, keep_frozen
-from embedtune_trainer.layers import Dense, Normalize, new_projection
-from embedtune_trainer.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
-from embedtune_trainer.pooling import Pooling
-from embedtune_trainer.tokens import TextTokenizer, Tokens, load_tokenizer
 
 POOLING_NAMES = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 LONGEST = 32768

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune_trainer.rows import LabelledRows
+from embedtune_trainer.rows.csv_file import LabelledRows
 
 Indices = NDArray[np.int64]
 KEPT_PER_CLASS = 2

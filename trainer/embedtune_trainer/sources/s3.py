@@ -29,8 +29,8 @@ from embedtune_trainer.errors import (
     SourceNotFound,
     StorageUnavailable,
 )
-from embedtune_trainer.s3_errors import Service, not_s3, passing_reason
-from embedtune_trainer.storage import (
+from embedtune_trainer.sources.s3_errors import Service, not_s3, passing_reason
+from embedtune_trainer.sources.storage import (
     NOT_YET,
     Patience,
     RetryPolicy,

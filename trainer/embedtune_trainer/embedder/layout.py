@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from embedtune_trainer.embedder.layers import Dense, Normalize
+from embedtune_trainer.embedder.pooling import POOLINGS
 from embedtune_trainer.errors import UnsupportedModel
-from embedtune_trainer.layers import Dense, Normalize
-from embedtune_trainer.pooling import POOLINGS
 
 TYPES: Final = "sentence_transformers.models"
 MODULES: Final = "modules.json"

@@ -1,0 +1,1 @@
+"""Which rows go together: hold-out, batches, parts of a batch."""
