@@ -33,11 +33,12 @@ from sentence_transformers.training_args import BatchSamplers
 from sklearn.metrics import average_precision_score
 
 import localassets
-from embedtune_api.spec import Dataset, Model, Objective, Training
-from embedtune_trainer.embedder.model import load_embedder
+from embedtune_api.spec import Dataset, Encoder, Objective, Training
+from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.evaluation.retrieval import search_metrics
 from embedtune_trainer.fit import fit
-from embedtune_trainer.rows.csv_file import LabelledRows, read_rows
+from embedtune_trainer.rows.csv_file import read_rows
+from embedtune_trainer.rows.table import Items, LabelledRows, Texts
 
 RESULT = Path(__file__).parent / "results" / "trec.md"
 EPOCHS, BATCH, RATE, MARGIN = 1, 64, 5e-5, 0.2
@@ -79,9 +80,9 @@ class Judge:
         self._train_labels = torch.tensor([number[label] for label in train.labels])
         self._test_labels = torch.tensor([number[label] for label in test.labels])
 
-    def __call__(self, encode: Callable[[list[str]], torch.Tensor]) -> tuple[float, float]:
+    def __call__(self, encode: Callable[[Items], torch.Tensor]) -> tuple[float, float]:
         """P@1 and mAP; fails if scikit-learn finds another mAP."""
-        queries, index = encode(self.test.texts), encode(self.train.texts)
+        queries, index = encode(self.test.items), encode(self.train.items)
         found = search_metrics(queries, self._test_labels, index, self._train_labels, (1,))
         scores = (queries @ index.T).numpy()
         relevant = (self._test_labels[:, None] == self._train_labels).numpy()
@@ -100,7 +101,7 @@ class Judge:
 def embedtune(seed: int, judge: Judge) -> Outcome:
     """One training with embedtune."""
     folder = localassets.minilm()
-    embedder = load_embedder(folder, Model(backbone=f"file://{folder}"), seed)
+    embedder = load_encoder(Fetched("", folder), Encoder(backbone=f"file://{folder}"), seed)
     training = Training(epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, seed=seed)
     objective = Objective(loss_options={"margin": MARGIN})
     report = fit(embedder, judge.train, objective, training, Silent())
@@ -112,7 +113,7 @@ def sentence_transformer(seed: int, judge: Judge) -> Outcome:
     model = SentenceTransformer(str(localassets.minilm()), device="cpu")
     labels = {label: i for i, label in enumerate(sorted(set(judge.train.labels)))}
     data = HfDataset.from_dict(
-        {"sentence": judge.train.texts, "label": [labels[x] for x in judge.train.labels]}
+        {"sentence": texts_of(judge.train), "label": [labels[x] for x in judge.train.labels]}
     )
     distance = BatchHardTripletLossDistanceFunction.cosine_distance
     with tempfile.TemporaryDirectory() as scratch:
@@ -141,17 +142,25 @@ def sentence_transformer(seed: int, judge: Judge) -> Outcome:
     return Outcome("sentence-transformers", seed, *judge(encoder(model)), seconds)
 
 
-def encoder(model: SentenceTransformer) -> Callable[[list[str]], torch.Tensor]:
+def encoder(model: SentenceTransformer) -> Callable[[Items], torch.Tensor]:
     """Texts to embeddings on the CPU."""
-    return lambda texts: torch.from_numpy(model.encode(texts, show_progress_bar=False))
+    return lambda items: torch.from_numpy(model.encode(items.identities(), show_progress_bar=False))
+
+
+def texts_of(rows: LabelledRows) -> list[str]:
+    """The rows' texts."""
+    assert isinstance(rows.items, Texts)
+    return rows.items.values
 
 
 def check_same_start(judge: Judge) -> tuple[float, float]:
     """Both embed alike before training; the metrics of that start."""
     folder = localassets.minilm()
-    ours = load_embedder(folder, Model(backbone=f"file://{folder}"), 0).encode(judge.test.texts)
+    ours = load_encoder(Fetched("", folder), Encoder(backbone=f"file://{folder}"), 0).encode(
+        judge.test.items
+    )
     model = SentenceTransformer(str(folder), device="cpu")
-    theirs = encoder(model)(judge.test.texts)
+    theirs = encoder(model)(judge.test.items)
     if (difference := float((ours - theirs).abs().max())) > 1e-5:
         raise AssertionError(f"before training the embeddings differ by {difference}")
     return judge(encoder(model))

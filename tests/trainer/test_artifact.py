@@ -42,7 +42,7 @@ class Tiny:
 @pytest.fixture
 def staged(tmp_path: Path) -> tuple[Path, ModelRef]:
     folder = tmp_path / "model"
-    return folder, stage(Tiny(), folder, JOB, METRICS, {"steps": 5})
+    return folder, stage(Tiny(), folder, JOB, METRICS, "TripletMarginLoss", {"steps": 5})
 
 
 def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) -> None:
@@ -72,8 +72,8 @@ def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) 
 
 
 def test_the_same_run_gives_the_same_digest(staged: tuple[Path, ModelRef], tmp_path: Path) -> None:
-    again = stage(Tiny(), tmp_path / "again", JOB, METRICS, {"steps": 5})
-    other = stage(Tiny(), tmp_path / "other", JOB, METRICS, {"steps": 6})
+    again = stage(Tiny(), tmp_path / "again", JOB, METRICS, "TripletMarginLoss", {"steps": 5})
+    other = stage(Tiny(), tmp_path / "other", JOB, METRICS, "TripletMarginLoss", {"steps": 6})
     assert staged[1].digest == again.digest != other.digest
 
 

@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 import localassets
-from embedtune_api.spec import Model
-from embedtune_trainer.embedder.model import load_embedder
+from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.features import Feature
+from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.embedder.pooling import POOLINGS, Pooling
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
+from embedtune_trainer.rows.table import Texts
 from tests.trainer import tiny
 
 TEXTS = ["the cat", "a big OLD dog one this that", "red", "new nice axe in paris, the", "saw"]
@@ -29,7 +31,8 @@ def folder(plain, tmp_path):
 
 
 def load(folder, seed=0, **model):
-    return load_embedder(folder, Model.parse({"backbone": "s3://bases/tiny", **model}), seed)
+    encoder = Encoder.parse({"backbone": "s3://bases/tiny", **model})
+    return load_encoder(Fetched("s3://bases/tiny", folder), encoder, seed)
 
 
 def theirs(folder):
@@ -52,16 +55,16 @@ def theirs(folder):
 def test_saved_it_embeds_the_same_in_sentence_transformers(plain, tmp_path, model):
     embedder = load(plain, **model)
     embedder.save(tmp_path / "saved")
-    ours = embedder.encode(TEXTS)
+    ours = embedder.encode(Texts(TEXTS))
     assert ours.shape == (len(TEXTS), embedder.embedding_dim)
     assert (theirs(tmp_path / "saved") - ours).abs().max() < 1e-5
-    again = load(tmp_path / "saved").encode(TEXTS)  # the folder says all of it
+    again = load(tmp_path / "saved").encode(Texts(TEXTS))  # the folder says all of it
     assert (again - ours).abs().max() < 1e-6
 
 
 def test_minilm_embeds_as_in_sentence_transformers():
     folder = localassets.minilm()
-    assert (theirs(folder) - load(folder).encode(TEXTS)).abs().max() < 1e-5
+    assert (theirs(folder) - load(folder).encode(Texts(TEXTS))).abs().max() < 1e-5
 
 
 def test_encode_keeps_the_order(plain):
@@ -92,7 +95,7 @@ def test_poolings_as_loops_with_padding_on_either_side(mode):
         for i, v in enumerate(vectors):
             place = slice(width - len(v), width) if left else slice(0, len(v))
             hidden[i, place], mask[i, place] = v, 1
-        assert (Pooling((mode,))(hidden, mask) - expected).abs().max() < 1e-5
+        assert (Pooling((mode,))(Feature(hidden, mask)) - expected).abs().max() < 1e-5
 
 
 def test_projection_is_seeded_and_takes_the_place_of_the_folders_own(plain, tmp_path):
@@ -117,7 +120,7 @@ def test_a_head_is_left_out(plain, folder):
     weights = load_file(folder / "model.safetensors")
     prefixed = {f"bert.{name}": value for name, value in weights.items() if "pooler" not in name}
     save_file(prefixed | {"classifier.weight": torch.ones(2, 32)}, folder / "model.safetensors")
-    assert torch.equal(load(folder).encode(TEXTS), load(plain).encode(TEXTS))
+    assert torch.equal(load(folder).encode(Texts(TEXTS)), load(plain).encode(Texts(TEXTS)))
 
 
 def change(path, **values):

@@ -12,7 +12,7 @@ from embedtune_trainer.errors import BadData
 from embedtune_trainer.evaluation import retrieval
 from embedtune_trainer.evaluation.evaluate import plan_evaluation
 from embedtune_trainer.evaluation.retrieval import search_metrics
-from embedtune_trainer.rows.csv_file import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows, Texts
 
 CUTOFFS = (1, 3, 10, 50)
 
@@ -95,7 +95,7 @@ def test_leave_one_out_can_reach_full_recall():
 
 
 def rows(labels, source="s3://bkt/t.csv"):
-    return LabelledRows([f"{source} {i}" for i in range(len(labels))], list(labels), source)
+    return LabelledRows(Texts([f"{source} {i}" for i in range(len(labels))]), list(labels), source)
 
 
 def plan(evaluation, train, others):

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from embedtune_api.spec import Model, Objective, Training
+from embedtune_api.spec import Encoder, Objective, Training
 from embedtune_trainer import fit as fitting
 from embedtune_trainer.batches.microbatch import cut_by_length
-from embedtune_trainer.embedder.model import load_embedder
+from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.errors import Diverged, Interrupted
 from embedtune_trainer.fit import encode_batch, fit
 from embedtune_trainer.objectives.triplet import build_objective
 from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
-from embedtune_trainer.rows.csv_file import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows, Texts
 from tests.trainer import tiny
 
 
@@ -41,11 +41,12 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows():
     texts, labels = zip(*tiny.rows(), strict=True)
-    return LabelledRows(list(texts), list(labels), "t.csv")
+    return LabelledRows(Texts(list(texts)), list(labels), "t.csv")
 
 
 def load(plain, **model):
-    return load_embedder(plain, Model.parse({"backbone": "s3://bases/tiny", **model}), 0)
+    encoder = Encoder.parse({"backbone": "s3://bases/tiny", **model})
+    return load_encoder(Fetched("s3://bases/tiny", plain), encoder, 0)
 
 
 def train(plain, rows, recorder=None, stop=lambda: False, objective=None, model=None, **training):
@@ -133,7 +134,7 @@ def test_a_loss_that_is_not_a_number_ends_it(plain, rows):
 
 def test_steps_that_learn_nothing_are_said(plain, rows):
     recorder = Recorder()
-    same = LabelledRows(["cat"] * 8, ["a", "b"] * 4, "t.csv")
+    same = LabelledRows(Texts(["cat"] * 8), ["a", "b"] * 4, "t.csv")
     embedder = load(plain)
     report = fit(embedder, same, Objective(), Training(batch_size=8, epochs=1), recorder)
     if report.steps_without_triplets:

@@ -30,26 +30,26 @@ def refused(tmp_path: Path, content: str | bytes, uri: str = URI, **options) -> 
 @pytest.mark.parametrize("name", ["item", "text", "Sentence", "question", "query", "title"])
 def test_header_is_found(tmp_path, name):
     rows = read(tmp_path, f"id,Label,{name}\r\n1, x ,a\r\n2,y, b \r\n")
-    assert rows.texts == ["a", " b "]
+    assert rows.items.values == ["a", " b "]
     assert rows.labels == ["x", "y"]
     assert rows.source == URI
 
 
 def test_headerless_is_item_then_label(tmp_path):
     rows = read(tmp_path, "a,1\nb,01\n")
-    assert (rows.texts, rows.labels) == (["a", "b"], ["1", "01"])
+    assert (rows.items.values, rows.labels) == (["a", "b"], ["1", "01"])
 
 
 def test_columns_by_name(tmp_path):
     csv_options = {"columns": {"item": "q", "label": "kind"}}
     rows = read(tmp_path, "kind,x,q\nk,,a\n", csv=csv_options)
-    assert (rows.texts, rows.labels) == (["a"], ["k"])
+    assert (rows.items.values, rows.labels) == (["a"], ["k"])
 
 
 def test_bom_tabs_quotes_and_trailing_blank_lines(tmp_path):
     content = '\ufefftext\tlabel\n"a ""b""\n,c"\tx\né\ty\n\n\n'
     rows = read(tmp_path, content, uri="s3://data/train.tsv")
-    assert rows.texts == ['a "b"\n,c', "é"]
+    assert rows.items.values == ['a "b"\n,c', "é"]
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.sampled_from("xyz")), min_size=1))
@@ -61,7 +61,7 @@ def test_what_is_written_comes_back(tmp_path_factory, content):
     stream = io.StringIO(newline="")
     csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *content])
     rows = read(tmp_path_factory.mktemp("csv"), stream.getvalue())
-    assert list(zip(rows.texts, rows.labels, strict=True)) == content
+    assert list(zip(rows.items.values, rows.labels, strict=True)) == content
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_columns_that_are_not_there(tmp_path):
 
 def test_latin_1(tmp_path):
     rows = read(tmp_path, "caf\xe9,x\n".encode("latin-1"), csv={"encoding": "latin-1"})
-    assert rows.texts == ["café"]
+    assert rows.items.values == ["café"]
 
 
 def test_one_class_and_no_positives_are_refused(tmp_path):

@@ -42,11 +42,14 @@ def sentence_transformers_embeds(folder: Path) -> Any:
 
 
 def embedtune_embeds(folder: Path) -> Any:
-    from embedtune_api.spec import Model
-    from embedtune_trainer.embedder.model import load_embedder
+    from embedtune_api.spec import Encoder
+    from embedtune_trainer.embedder.load import Fetched, load_encoder
+    from embedtune_trainer.rows.table import Texts
 
-    embedder = load_embedder(folder, Model(backbone=f"file://{folder}"), seed=0)
-    return embedder.encode(TEXTS, 2).numpy()
+    embedder = load_encoder(
+        Fetched("file://", folder), Encoder(backbone=f"file://{folder}"), seed=0
+    )
+    return embedder.encode(Texts(TEXTS), 2).numpy()
 
 
 def test_on_files(tiny_backbone: Path, tmp_path: Path) -> None:

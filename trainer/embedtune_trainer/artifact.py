@@ -61,6 +61,7 @@ def stage(
     folder: Path,
     job: FineTuneJob,
     metrics: Metrics,
+    objective: str,
     report: Mapping[str, Any],
 ) -> ModelRef:
     """Write the model into an empty folder.
@@ -70,6 +71,7 @@ def stage(
         folder: where to; made if it is missing.
         job: what it was trained by, with the URI that it will have.
         metrics: before and after.
+        objective: what it was trained with, for its card.
         report: facts of the training, the same for the same run (no times).
 
     Returns:
@@ -77,7 +79,9 @@ def stage(
     """
     folder.mkdir(parents=True, exist_ok=True)
     embedder.save(folder)
-    (folder / CARD).write_text(model_card(job, metrics, embedder.embedding_dim), encoding="utf-8")
+    (folder / CARD).write_text(
+        model_card(job, metrics, objective, embedder.embedding_dim), encoding="utf-8"
+    )
     training = {
         "job": job.trainer_input(),
         "metrics": metrics.to_dict(),
@@ -90,7 +94,7 @@ def stage(
         for name, path in without_manifest(folder_files(folder)).items()
     }
     manifest = Manifest(
-        base_model=job.spec.model.backbone, embedding_dim=embedder.embedding_dim, files=files
+        base_model=base_model(job), embedding_dim=embedder.embedding_dim, files=files
     )
     data = canonical_json(manifest.to_dict())
     (folder / MANIFEST).write_bytes(data)
@@ -99,8 +103,13 @@ def stage(
         digest="sha256:" + hashlib.sha256(data).hexdigest(),
         size_bytes=len(data) + sum(file.size for file in files.values()),
         embedding_dim=embedder.embedding_dim,
-        base_model=job.spec.model.backbone,
+        base_model=base_model(job),
     )
+
+
+def base_model(job: FineTuneJob) -> str:
+    """URI of the backbone, or both with a comma between."""
+    return ", ".join(job.spec.model.backbones)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -154,7 +163,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def model_card(job: FineTuneJob, metrics: Metrics, embedding_dim: int) -> str:
+def model_card(job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int) -> str:
     """README.md: what the model is, how good, and how to use it."""
     spec = job.spec
     evaluation = spec.data.evaluation
@@ -179,11 +188,11 @@ An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
 
 | | |
 |---|---|
-| base model | {spec.model.backbone} |
+| base model | {base_model(job)} |
 | job | {job.metadata.namespace}/{job.metadata.name} ({job.metadata.uid}) |
 | training data | {spec.data.train.uri} |
 | measured on | {measured_on} |
-| objective | {spec.objective.loss}, {spec.objective.miner} |
+| objective | {objective} |
 
 ## Use it
 

@@ -24,7 +24,8 @@ from embedtune_trainer.optimizer import (
     set_learning_rate,
 )
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.rows.csv_file import LabelledRows, check_trainable
+from embedtune_trainer.rows.csv_file import check_trainable
+from embedtune_trainer.rows.table import LabelledRows
 
 REPORT_EVERY_S = 0.5
 """A GPU is asked for its loss no more often, since asking makes it wait."""
@@ -110,7 +111,7 @@ class _Run:
         self.training = training
         self.loss = loss
         self.trained = [p for p in embedder.parameters() if p.requires_grad]
-        self.table = embedder.tokenizer.table(rows.texts)
+        self.table = embedder.processor.table(rows.items)
         _, classes = np.unique(np.asarray(rows.labels, dtype=object), return_inverse=True)
         self.labels_N: NDArray[np.int64] = classes.astype(np.int64)
         self.sampler = ClassSampler(
@@ -237,7 +238,7 @@ def encode_batch(
     parts = cut_by_length(table.lengths_N[batch], PART_OVERHEAD[device.type], PART_BUDGET)
     for part in parts:
         begun = time.perf_counter()
-        tokens = embedder.tokenizer.batch(table, batch[part], device)
+        tokens = embedder.processor.batch(table, batch[part], device)
         wait_s += time.perf_counter() - begun
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             out.append(embedder(tokens))

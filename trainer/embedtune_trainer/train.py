@@ -15,9 +15,10 @@ from embedtune_api.job import FineTuneJob
 from embedtune_api.spec import Dataset
 from embedtune_api.status import Headline, Metrics
 from embedtune_trainer.artifact import stage
-from embedtune_trainer.errors import Interrupted, TrainerError
+from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.rows.csv_file import LabelledRows, check_trainable, read_rows
+from embedtune_trainer.rows.csv_file import check_trainable, read_rows
+from embedtune_trainer.rows.table import LabelledRows
 from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
@@ -52,17 +53,21 @@ def run(
     rows = files.read(spec.data.train, "spec.data.train")
     check_trainable(rows)
     with _about("spec.model.backbone"):
-        backbone = store.fetch_folder(spec.model.backbone, work_dir / "backbone")
+        encoder = spec.model.encoder
+        if encoder is None:
+            raise BadSpec("spec.model.text: a pair of encoders cannot be trained yet")
+        backbone = store.fetch_folder(encoder.backbone, work_dir / "backbone")
     _go_on(stop)
 
-    from embedtune_trainer.embedder.model import load_embedder
-    from embedtune_trainer.evaluation.evaluate import evaluate, plan_evaluation
+    from embedtune_trainer.embedder.load import Fetched, load_encoder
+    from embedtune_trainer.evaluation.evaluate import evaluate, headline_metric, plan_evaluation
     from embedtune_trainer.fit import fit
 
     evaluation = spec.data.evaluation
     rows, task = plan_evaluation(spec.data, rows, spec.training.seed, files.read)
     with _about(f"spec.model.backbone: {spec.model.backbone}"):
-        embedder = load_embedder(backbone, spec.model, spec.training.seed)
+        fetched = Fetched(encoder.backbone, folder=backbone)
+        embedder = load_encoder(fetched, encoder, spec.training.seed)
     reporter.note(
         "ready",
         train_rows=len(rows),
@@ -79,10 +84,10 @@ def run(
     reporter.phase("Evaluating")
     after = evaluate(embedder, task, evaluation.cutoffs, stop)
     _go_on(stop)
-    metrics = _metrics(evaluation.metric, before, after)
+    metrics = _metrics(headline_metric(evaluation), before, after)
     reporter.note("measured", **_facts(metrics.headline))
     reporter.phase("Exporting")
-    model = stage(embedder, work_dir / "model", job, metrics, _report(report))
+    model = stage(embedder, work_dir / "model", job, metrics, "TripletMarginLoss", _report(report))
     with _about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)

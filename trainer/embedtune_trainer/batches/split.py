@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune_trainer.rows.csv_file import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows
 
 Indices = NDArray[np.int64]
 KEPT_PER_CLASS = 2
@@ -33,8 +33,8 @@ def stratified_split(rows: LabelledRows, fraction: float, seed: int) -> Split:
     """Hold out about `fraction` (0 to 1, both excluded) of the rows."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, 0x5B117)))
     _, labels_N = np.unique(np.asarray(rows.labels, dtype=object), return_inverse=True)
-    number = {text: i for i, text in enumerate(dict.fromkeys(rows.texts))}
-    texts_N = np.fromiter((number[text] for text in rows.texts), np.int64, len(rows))
+    number = {text: i for i, text in enumerate(dict.fromkeys(rows.items.identities()))}
+    texts_N = np.fromiter((number[text] for text in rows.items.identities()), np.int64, len(rows))
     label_T, size_T, ambiguous_T = _texts(texts_N, labels_N, len(number))
     shares_C = _shares(np.bincount(labels_N), fraction, rng)
     held_T = np.zeros(len(number), dtype=bool)

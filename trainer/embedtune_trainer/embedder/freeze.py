@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from embedtune_api.spec import Encoder
 from embedtune_trainer.errors import BadSpec
 
 WHOLE = "backbone"
@@ -39,6 +40,11 @@ def freeze(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
         backbone.get_submodule(path).requires_grad_(False)
     keep_frozen(backbone, topmost)
     return topmost
+
+
+def freeze_backbone(network: nn.Module, encoder: Encoder) -> tuple[str, ...]:
+    """Freeze what the spec says; see freeze."""
+    return freeze(network, encoder.freeze)
 
 
 def keep_frozen(backbone: nn.Module, paths: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from embedtune_trainer.embedder.features import Feature
+
 
 def mean(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
     """(B, H): the average over a text's tokens."""
@@ -70,7 +72,10 @@ class Pooling(nn.Module):
         super().__init__()
         self.modes = modes
 
-    def forward(self, hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, feature: Feature) -> Tensor:
         """(B, len(modes) * H) float32; every text has at least one token."""
-        hidden_BTH = hidden_BTH.float()
+        hidden_BTH = feature.values.float()
+        mask_BT = feature.mask_BT
+        if mask_BT is None:
+            mask_BT = hidden_BTH.new_ones(hidden_BTH.shape[:2])
         return torch.cat([POOLINGS[mode](hidden_BTH, mask_BT) for mode in self.modes], dim=-1)

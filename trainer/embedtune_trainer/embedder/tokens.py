@@ -1,6 +1,5 @@
 """Texts as token numbers: all rows once, before training; batches of them padded when needed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.rows.table import Items, Modality, Texts
 
 VOCABULARIES: Final = (
     "tokenizer.json",
@@ -67,20 +67,25 @@ class TokenTable:
 
 
 class TextTokenizer:
-    """A folder's fast tokenizer.
+    """A folder's fast tokenizer, a Processor.
 
     Attributes:
         max_length: texts are cut after this many tokens.
         prompt: put before every text, as the folder's default prompt says.
     """
 
+    modality: Modality = "text"
+
     def __init__(self, tokenizer: Any, max_length: int, prompt: str = "") -> None:  # noqa: ANN401  transformers leaves it untyped
         self._tokenizer = tokenizer
         self.max_length = max_length
         self.prompt = prompt
 
-    def table(self, texts: Sequence[str]) -> TokenTable:
+    def table(self, items: Items) -> TokenTable:
         """Tokenise texts, special tokens included, cut to max_length."""
+        if not isinstance(items, Texts):
+            raise TypeError(f"a text encoder cannot take items that are {items.modality}")
+        texts = items.values
         lists: list[NDArray[np.int32]] = []
         lengths: list[int] = [0]
         for begin in range(0, len(texts), CHUNK):
@@ -99,7 +104,13 @@ class TextTokenizer:
         full = sum(length >= self.max_length for length in lengths[1:])
         return TokenTable(ids, np.cumsum(np.asarray(lengths, np.int64)), full)
 
-    def batch(self, table: TokenTable, indices: NDArray[np.int64], device: torch.device) -> Tokens:
+    def batch(
+        self,
+        table: TokenTable,
+        indices: NDArray[np.int64],
+        device: torch.device,
+        variation: int | None = None,  # noqa: ARG002  texts are not varied
+    ) -> Tokens:
         """These texts, padded to the longest of them on the tokenizer's side."""
         lengths_B = table.lengths_N[indices]
         width = int(lengths_B.max())

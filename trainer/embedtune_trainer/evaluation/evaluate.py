@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from embedtune_api.spec import Data, Dataset
+from embedtune_api.spec import Data, Dataset, Evaluation
 from embedtune_trainer.batches.split import stratified_split
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadData
 from embedtune_trainer.evaluation.retrieval import search_metrics
-from embedtune_trainer.rows.csv_file import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows
 
 log = logging.getLogger("embedtune")
 
@@ -65,11 +65,18 @@ def plan_evaluation(
             split.ambiguous_texts,
         )
     _check(queries, index)
-    if shared := len(set(queries.texts) & set(rows.texts)):
+    if shared := len(set(queries.items.identities()) & set(rows.items.identities())):
         log.warning(
             "texts both trained on and searched with, metrics are too good texts=%d", shared
         )
     return rows, EvaluationTask(queries, index, evaluation.batch_size)
+
+
+def headline_metric(evaluation: Evaluation) -> str:
+    """The metric that the job is judged by."""
+    if evaluation.metric != "auto":
+        return evaluation.metric
+    return f"ndcg_at_{10 if 10 in evaluation.cutoffs else max(evaluation.cutoffs)}"
 
 
 def evaluate(
@@ -85,8 +92,8 @@ def evaluate(
     """
     known = sorted({*task.queries.labels, *(task.index.labels if task.index else ())})
     number = {label: i for i, label in enumerate(known)}
-    queries_QD = embedder.encode(task.queries.texts, task.batch_size, stop)
-    index_ND = embedder.encode(task.index.texts, task.batch_size, stop) if task.index else None
+    queries_QD = embedder.encode(task.queries.items, task.batch_size, stop)
+    index_ND = embedder.encode(task.index.items, task.batch_size, stop) if task.index else None
     found = search_metrics(
         queries_QD,
         _labels(task.queries, number),

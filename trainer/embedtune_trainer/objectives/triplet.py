@@ -1,7 +1,7 @@
 """Losses over a batch of embeddings and their classes."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -95,9 +95,6 @@ def build_objective(objective: spec.Objective) -> TripletObjective:
     """
     field = "spec.objective"
     return TripletObjective(
-        read_options(LOSSES[objective.loss], objective.loss_options, f"{field}.lossOptions"),
+        read_options(TripletMarginLoss, objective.loss_options, f"{field}.lossOptions"),
         read_options(MINERS[objective.miner], objective.miner_options, f"{field}.minerOptions"),
     )
-
-
-LOSSES: Final = {"TripletMarginLoss": TripletMarginLoss}

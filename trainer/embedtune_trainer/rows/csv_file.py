@@ -12,46 +12,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from embedtune_api.spec import CsvOptions, Dataset
+from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData, BadSpec
+from embedtune_trainer.rows.table import LabelledRows, Texts
 
 LABEL_COLUMN: Final = "label"
 ITEM_COLUMNS: Final = ("item", "text", "sentence", "question", "query", "title", "content")
 TAB_ENDINGS: Final = (".tsv", ".tab")
 CSV_ENDINGS: Final = (".csv", *TAB_ENDINGS)
 SHOWN_CHARACTERS: Final = 60
-
-
-@dataclass(frozen=True)
-class LabelledRows:
-    """Texts and the class of each, in the file's order."""
-
-    texts: list[str]
-    labels: list[str]
-    source: str
-    """The URI that the user wrote."""
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @cached_property
-    def class_sizes(self) -> Counter[str]:
-        """Rows of each label."""
-        return Counter(self.labels)
-
-    @property
-    def singletons(self) -> int:
-        """Labels with only one row: such a row has no positive and serves as a negative."""
-        return sum(size == 1 for size in self.class_sizes.values())
-
-    def take(self, indices: list[int]) -> "LabelledRows":
-        """These rows, in this order."""
-        texts = [self.texts[i] for i in indices]
-        return LabelledRows(texts, [self.labels[i] for i in indices], self.source)
 
 
 @dataclass(frozen=True)
@@ -94,7 +66,7 @@ def read_rows(path: Path, dataset: Dataset, field: str = "spec.data.train") -> L
     first = next(records, None)
     if first is None:
         raise BadData(f"{dataset.uri}: no rows: the file is empty")
-    columns, is_header = _columns(first, dataset.csv, dataset.uri, f"{field}.csv")
+    columns, is_header = _columns(first, dataset, field)
     texts: list[str] = []
     labels: list[str] = []
     for record in _rest(first, is_header, records):
@@ -103,7 +75,7 @@ def read_rows(path: Path, dataset: Dataset, field: str = "spec.data.train") -> L
         labels.append(label)
     if not texts:
         raise BadData(f"{dataset.uri}: no rows: the file holds a header and nothing else")
-    return LabelledRows(texts, labels, dataset.uri)
+    return LabelledRows(Texts(texts), labels, dataset.uri)
 
 
 def check_trainable(rows: LabelledRows) -> None:
@@ -208,20 +180,23 @@ def _csv_error(error: csv.Error, delimiter: str) -> str:
     return str(error)
 
 
-def _columns(first: _Record, options: CsvOptions, source: str, field: str) -> tuple[_Columns, bool]:
+def _columns(first: _Record, dataset: Dataset, field: str) -> tuple[_Columns, bool]:
     """Where text and label stand, and whether the first record is a header."""
-    named = options.columns is not None
+    options, given, source = dataset.csv, dataset.columns, dataset.uri
+    named = given is not None
     if named and options.header == "absent":
-        raise BadSpec(f"{field}.columns: names columns, but {field}.header says there is no header")
+        raise BadSpec(
+            f"{field}.columns: names columns, but {field}.csv.header says there is no header"
+        )
     has_label = any(cell.casefold() == LABEL_COLUMN for cell in first.cells)
     if options.header == "absent" or (options.header == "auto" and not named and not has_label):
         return _headerless(first, source, field), False
     names = [cell.strip() for cell in first.cells]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise BadData(f"{source}: row 1: the header names {_list(repeated)} more than once")
-    if options.columns is not None:
-        item = _find(names, options.columns.item, source, f"{field}.columns.item")
-        label = _find(names, options.columns.label, source, f"{field}.columns.label")
+    if given is not None and given.item and given.label:
+        item = _find(names, given.item, source, f"{field}.columns.item")
+        label = _find(names, given.label, source, f"{field}.columns.label")
         if item == label:
             raise BadSpec(f"{field}.columns: item and label are the same column")
     else:
@@ -235,7 +210,7 @@ def _headerless(first: _Record, source: str, field: str) -> _Columns:
         raise BadData(
             f"{source}: {first.where}: {len(first.cells)} cells, where a file without a header"
             f" has two, item,label; the row holds {_list(first.cells)}. If it names the columns,"
-            f" set {field}.columns; if another character separates them, {field}.delimiter"
+            f" set {field}.columns; if another character separates them, {field}.csv.delimiter"
         )
     return _Columns(item=0, label=1, item_name="1 (item)", label_name="2 (label)", width=2)
 

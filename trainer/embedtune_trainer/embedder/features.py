@@ -1,0 +1,37 @@
+"""What a backbone gives, before it is pooled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Feature:
+    """The backbone's output for a batch.
+
+    Attributes:
+        values: (B, T, H) of tokens, (B, H, Y, X) of an image's places, or (B, H), pooled already.
+        mask_BT: 1 where a token counts, 0 where it does not; None where all of them do.
+    """
+
+    values: Tensor
+    mask_BT: Tensor | None = None
+
+
+class Backbone(nn.Module):
+    """A pre-trained network without its head.
+
+    Attributes:
+        network: the network itself; module paths of a spec (cut, freeze, lora) are in it.
+        feature_dim: H.
+    """
+
+    def __init__(self, network: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.feature_dim = feature_dim
+
+    def forward(self, inputs: Any) -> Feature:  # noqa: ANN401  what its processor gives
+        """Inputs to Feature."""
+        raise NotImplementedError

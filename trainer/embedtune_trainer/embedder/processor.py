@@ -1,0 +1,49 @@
+"""What stands between items and an encoder: all of them prepared once, batches when needed."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedtune_trainer.rows.table import Items, Modality
+
+Indices = NDArray[np.int64]
+
+
+class Table(Protocol):
+    """Prepared items: texts as token numbers, images as what is to be decoded."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths_N(self) -> Indices:
+        """What encoding each costs: tokens of a text, the same for every image or vector."""
+
+
+class Processor(Protocol):
+    """Items of one modality to the inputs of one encoder."""
+
+    @property
+    def modality(self) -> Modality:
+        """What it takes."""
+
+    def table(self, items: Items) -> Any:  # noqa: ANN401  each processor has its own Table
+        """Prepare items, a Table."""
+
+    def batch(
+        self,
+        table: Any,  # noqa: ANN401  as `table` gives
+        indices: Indices,
+        device: torch.device,
+        variation: int | None = None,
+    ) -> Any:  # noqa: ANN401  what the backbone takes
+        """The inputs of these items on the device.
+
+        Args:
+            table: of this processor.
+            indices: which.
+            device: where to.
+            variation: what their augmentation is drawn from, together with each item's number;
+                None for items as they are.
+        """
