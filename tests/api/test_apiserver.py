@@ -41,8 +41,9 @@ def test_defaults_are_written_into_the_object(kubectl: Kubectl) -> None:
         "scheduler": "linear",
         "weightDecay": 0.01,
         "seed": 0,
+        "augmentation": "auto",
     }
-    assert stored["data"]["evaluation"]["metric"] == "ndcg_at_10"
+    assert stored["data"]["evaluation"]["metric"] == "auto"
 
 
 @pytest.fixture
@@ -118,6 +119,6 @@ def test_get_shows_the_columns(stored: str, kubectl: Kubectl) -> None:
 def test_explain_reads_well(kubectl: Kubectl) -> None:
     text = kubectl("explain", "finetunejob.spec.model.pooling").stdout
     words = " ".join(text.split())
-    assert "How the vectors of a text's tokens become one vector" in words
+    assert "How the vectors of a text's tokens, or of an image's places, become one vector" in words
     assert "ENUM: auto mean cls max last" in words
     assert "Default auto" in words
