@@ -1,9 +1,12 @@
 """What a backbone gives, before it is pooled."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
+
+FeatureKind = Literal["text", "tokens", "places", "vector"]
+"""A text's tokens, an image's tokens, an image's places (rank 4), or one vector."""
 
 
 @dataclass(frozen=True)
@@ -13,10 +16,12 @@ class Feature:
     Attributes:
         values: (B, T, H) of tokens, (B, H, Y, X) of an image's places, or (B, H), pooled already.
         mask_BT: 1 where a token counts, 0 where it does not; None where all of them do.
+        prefix: leading tokens that are none of an image's places (class and register tokens).
     """
 
     values: Tensor
     mask_BT: Tensor | None = None
+    prefix: int = 0
 
 
 class Backbone(nn.Module):

@@ -33,7 +33,7 @@ def freeze(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
     for glob in globs:
         matched = [""] if glob == WHOLE else [p for p in paths if fnmatchcase(p, glob)]
         if not matched:
-            raise BadSpec(_no_match(glob, paths))
+            raise BadSpec(no_match(FIELD, glob, paths))
         chosen += matched
     topmost = tuple(path for path in dict.fromkeys(chosen) if not _below_another(path, chosen))
     for path in topmost:
@@ -42,8 +42,30 @@ def freeze(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
     return topmost
 
 
+def freeze_all_but(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
+    """Freeze all but what the globs match and what is below it, as freeze does.
+
+    A parameter that belongs to a module above a chosen one is frozen, too.
+    """
+    paths = [path for path, _ in backbone.named_modules() if path]
+    kept: set[str] = set()
+    for glob in globs:
+        matched = [p for p in paths if fnmatchcase(p, glob)]
+        if not matched:
+            raise BadSpec(no_match(f"{FIELD}AllBut", glob, paths))
+        kept.update(matched)
+    above = {"", *(up for path in kept for up in _above(path))}
+    frozen = {p for p in paths if p not in above and not {p, *_above(p)} & kept}
+    for path in above:
+        for parameter in backbone.get_submodule(path).parameters(recurse=False):
+            parameter.requires_grad_(False)
+    return freeze(backbone, [p for p in paths if p in frozen and not set(_above(p)) & frozen])
+
+
 def freeze_backbone(network: nn.Module, encoder: Encoder) -> tuple[str, ...]:
     """Freeze what the spec says; see freeze."""
+    if encoder.freeze_all_but:
+        return freeze_all_but(network, encoder.freeze_all_but)
     return freeze(network, encoder.freeze)
 
 
@@ -53,20 +75,25 @@ def keep_frozen(backbone: nn.Module, paths: Sequence[str]) -> None:
         backbone.get_submodule(path).eval()
 
 
-def _below_another(path: str, chosen: Sequence[str]) -> bool:
-    parents = path.split(".")
-    above = {"", *(".".join(parents[:depth]) for depth in range(1, len(parents)))}
-    return bool(path) and not above.isdisjoint(chosen)
-
-
-def _no_match(glob: str, paths: Sequence[str]) -> str:
+def no_match(field: str, glob: str, paths: Sequence[str], what: str = "module") -> str:
+    """The message that a glob matches nothing, with what comes near it."""
     near = difflib.get_close_matches(glob, paths, n=3, cutoff=0.5)
     if "." in glob:
         tails = [p for p in paths if p.endswith("." + glob) or glob.endswith("." + p)]
         near = list(dict.fromkeys([*tails[-1:], *near]))[:3]
-    tops = [path for path in paths if "." not in path]
+    tops = list(dict.fromkeys(path.split(".")[0] for path in paths))
     hint = f"; near it: {', '.join(near)}" if near else ""
+    word = f", and the word {WHOLE} stands for all of it" if field == FIELD else ""
     return (
-        f"{FIELD}: {glob!r} matches no module of the backbone{hint};"
-        f" at its top are {', '.join(tops)}, and the word {WHOLE} stands for all of it"
+        f"{field}: {glob!r} matches no {what} of the backbone{hint};"
+        f" at its top are {', '.join(tops)}{word}"
     )
+
+
+def _above(path: str) -> list[str]:
+    parents = path.split(".")
+    return [".".join(parents[:depth]) for depth in range(1, len(parents))]
+
+
+def _below_another(path: str, chosen: Sequence[str]) -> bool:
+    return bool(path) and not {"", *_above(path)}.isdisjoint(chosen)

@@ -4,6 +4,7 @@ The names written are those of the first releases, which every release reads.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from embedtune_trainer.embedder.layers import Dense, Normalize
+from embedtune_trainer.embedder.layers import Dense, Layer, LayerNorm, Normalize
 from embedtune_trainer.embedder.pooling import POOLINGS
 from embedtune_trainer.errors import UnsupportedModel
 
@@ -52,7 +53,7 @@ class Layout:
     """The folder of config.json, the weights and the tokenizer."""
     pooling: tuple[str, ...] = ()
     """Keys of POOLINGS; empty if the folder says nothing."""
-    layers: tuple[Dense | Normalize, ...] = ()
+    layers: tuple[Layer, ...] = ()
     """What stands behind the pooling."""
     normalize: bool | None = None
     """Whether embeddings have length 1; None if the folder says nothing."""
@@ -88,8 +89,7 @@ def read_layout(folder: Path) -> Layout:
         places[0],
         pooling=_read_pooling(places[1], settings),
         layers=tuple(
-            Normalize() if kind == "Normalize" else _read_dense(place)
-            for kind, place in zip(kinds[2:], places[2:], strict=True)
+            _READERS[kind](place) for kind, place in zip(kinds[2:], places[2:], strict=True)
         ),
         normalize=kinds[-1] == "Normalize",
         max_length=texts.get("max_seq_length"),
@@ -119,10 +119,13 @@ def write_layout(folder: Path, layout: Layout, hidden_size: int) -> None:
     for name, layer in zip(names[2:], layout.layers, strict=True):
         if isinstance(layer, Dense):
             _write_dense(folder / name, layer)
+        if isinstance(layer, LayerNorm):
+            _write(folder / name / "config.json", {"dimension": layer.norm.normalized_shape[0]})
+            _write_weights(folder / name, layer)
 
 
 def _check_order(folder: Path, types: list[str], kinds: list[str]) -> None:
-    known = ("Transformer", "Pooling", "Dense", "Normalize")
+    known = ("Transformer", "Pooling", *_READERS)
     for given, kind in zip(types, kinds, strict=True):
         if kind not in known or not given.startswith("sentence_transformers."):
             raise UnsupportedModel(
@@ -132,7 +135,7 @@ def _check_order(folder: Path, types: list[str], kinds: list[str]) -> None:
     if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
         raise UnsupportedModel(
             f"{folder.name}: {MODULES} has {', '.join(kinds)}; known is Transformer, Pooling, and"
-            " then Dense and Normalize"
+            f" then {', '.join(_READERS)}"
         )
 
 
@@ -172,6 +175,24 @@ def _read_dense(folder: Path) -> Dense:
     return layer
 
 
+def _read_layer_norm(folder: Path) -> LayerNorm:
+    layer = LayerNorm(int(_json(folder / "config.json")["dimension"]))
+    layer.load_state_dict(_read_weights(folder))
+    return layer
+
+
+def _read_normalize(_: Path) -> Normalize:
+    return Normalize()
+
+
+_READERS: Final[dict[str, Callable[[Path], Layer]]] = {
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": _read_normalize,
+}
+"""What may stand behind the pooling."""
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").exists():
         return load_file(folder / "model.safetensors")
@@ -193,6 +214,10 @@ def _write_dense(folder: Path, layer: Dense) -> None:
             "activation_function": f"{type(layer.activation).__module__}.{layer.activation_name}",
         },
     )
+    _write_weights(folder, layer)
+
+
+def _write_weights(folder: Path, layer: nn.Module) -> None:
     weights = {k: v.detach().cpu().contiguous() for k, v in layer.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from embedtune_trainer.embedder.features import Backbone
 from embedtune_trainer.embedder.freeze import keep_frozen
+from embedtune_trainer.embedder.pooling import Pooling
 from embedtune_trainer.embedder.processor import Processor
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.rows.table import Items
@@ -27,7 +28,7 @@ class Embedder(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        pooling: nn.Module,
+        pooling: Pooling,
         layers: Sequence[nn.Module],
         processor: Processor,
         *,

@@ -1,7 +1,7 @@
-"""From the vectors of a text's tokens to one vector.
+"""From the vectors of a text's tokens, or of an image's places, to one vector.
 
-The formulas are those of sentence-transformers' Pooling. Padding may stand on either side and
-never counts.
+The formulas are those of sentence-transformers' Pooling, and GeM's. Padding may stand on either
+side and never counts; nor do class and register tokens, except for `cls`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from embedtune_trainer.embedder.features import Feature
+from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.features import Feature, FeatureKind
+from embedtune_trainer.embedder.gem import Gem, GemOptions
+from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.objectives.options import read_options
 
 
 def mean(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
@@ -60,22 +64,84 @@ POOLINGS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
 }
 """By sentence-transformers' names, in the order in which it puts several side by side."""
 
+GEM: Final = "gem"
+"""The pooling with options, which sentence-transformers does not have."""
+NAMES: Final = {"last": "lasttoken", "weightedMean": "weightedmean"}
+"""The spec's names of poolings where they are others."""
+FITTING: Final[dict[FeatureKind, tuple[str, ...]]] = {
+    "text": ("mean", "cls", "max", "last", "weightedMean", "gem"),
+    "tokens": ("mean", "cls", "max", "gem"),
+    "places": ("mean", "max", "gem"),
+    "vector": ("none",),
+}
+"""The spec's poolings that make sense for a feature."""
+_WHAT: Final[dict[FeatureKind, str]] = {
+    "text": "the tokens of a text",
+    "tokens": "the tokens of an image",
+    "places": "the places of an image",
+    "vector": "a feature that is one vector already",
+}
+
 
 class Pooling(nn.Module):
-    """One or several poolings, side by side.
+    """One or several poolings, side by side; a feature that is one vector passes as it is.
 
     Args:
-        modes: keys of POOLINGS.
+        modes: keys of POOLINGS, or GEM alone; empty for a feature that is one vector.
+        gem: GeM's options.
     """
 
-    def __init__(self, modes: tuple[str, ...]) -> None:
+    def __init__(self, modes: tuple[str, ...], gem: GemOptions | None = None) -> None:
         super().__init__()
         self.modes = modes
+        self.gem = Gem(gem or GemOptions()) if GEM in modes else None
 
     def forward(self, feature: Feature) -> Tensor:
-        """(B, len(modes) * H) float32; every text has at least one token."""
+        """(B, max(len(modes), 1) * H) float32; every text has at least one token."""
         hidden_BTH = feature.values.float()
+        if hidden_BTH.ndim == 2:
+            return hidden_BTH
+        if hidden_BTH.ndim == 4:
+            hidden_BTH = hidden_BTH.flatten(2).transpose(1, 2)
         mask_BT = feature.mask_BT
         if mask_BT is None:
             mask_BT = hidden_BTH.new_ones(hidden_BTH.shape[:2])
-        return torch.cat([POOLINGS[mode](hidden_BTH, mask_BT) for mode in self.modes], dim=-1)
+        pooled = [self._pool(mode, hidden_BTH, mask_BT, feature.prefix) for mode in self.modes]
+        return torch.cat(pooled, dim=-1)
+
+    def _pool(self, mode: str, hidden_BTH: Tensor, mask_BT: Tensor, prefix: int) -> Tensor:
+        if mode != "cls":
+            hidden_BTH, mask_BT = hidden_BTH[:, prefix:], mask_BT[:, prefix:]
+        pooled_BH: Tensor = (
+            self.gem(hidden_BTH, mask_BT) if self.gem else POOLINGS[mode](hidden_BTH, mask_BT)
+        )
+        return pooled_BH
+
+
+def choose_pooling(
+    encoder: Encoder, kind: FeatureKind, own: tuple[str, ...], *, class_token: bool = True
+) -> Pooling:
+    """The pooling that the spec asks for, or else the backbone's own.
+
+    Args:
+        encoder: what the spec says.
+        kind: of the feature.
+        own: what `auto` means, as Pooling takes it.
+        class_token: whether the first of the tokens stands for all of them.
+
+    Raises:
+        BadSpec: a pooling that makes no sense for this feature, or a wrong option.
+    """
+    field, name = "spec.model.pooling", encoder.pooling
+    if encoder.pooling_options and name != GEM:
+        given = ", ".join(encoder.pooling_options)
+        raise BadSpec(f"{field}Options: {name} takes no options (got {given}); gem does")
+    if name == "auto":
+        return Pooling(own)
+    fitting = [n for n in FITTING[kind] if n != "cls" or class_token]
+    if name not in fitting:
+        raise BadSpec(f"{field}: {name} is not for {_WHAT[kind]}; use auto, {', '.join(fitting)}")
+    if name == "none":
+        return Pooling(())
+    gem = read_options(GemOptions, encoder.pooling_options, f"{field}Options")
+    return Pooling((NAMES.get(name, name),), gem)

@@ -6,23 +6,16 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.backbone import load_backbone, position_limit
 from embedtune_trainer.embedder.features import Backbone, Feature
-from embedtune_trainer.embedder.freeze import freeze_backbone
-from embedtune_trainer.embedder.layers import Dense, Normalize, new_projection
+from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from embedtune_trainer.embedder.lora import merged_state_dict
 from embedtune_trainer.embedder.model import Embedder
-from embedtune_trainer.embedder.pooling import Pooling
 from embedtune_trainer.embedder.tokens import TextTokenizer, Tokens, load_tokenizer
 from embedtune_trainer.errors import BadSpec
 
-POOLING_NAMES = {
-    "mean": "mean",
-    "cls": "cls",
-    "max": "max",
-    "last": "lasttoken",
-    "weightedMean": "weightedmean",
-}
 LONGEST = 32768
 """Tokens of a text where neither backbone nor tokenizer has a limit, as in the API."""
 
@@ -47,68 +40,38 @@ def load_text_encoder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
         UnsupportedModel: the folder cannot be loaded.
         BadSpec: the spec asks for what this model cannot do.
     """
+    if encoder.cut != "auto":
+        raise BadSpec("spec.model.cut: is for images; for texts it is what the last layer gives")
     found = read_layout(folder)
-    pooling = found.pooling or ("mean",)
-    if encoder.pooling != "auto":
-        if encoder.pooling not in POOLING_NAMES:
-            raise BadSpec(
-                f"spec.model.pooling: {encoder.pooling} is not for the tokens of a text; use"
-                f" {', '.join(POOLING_NAMES)}"
-            )
-        pooling = (POOLING_NAMES[encoder.pooling],)
     network = load_backbone(found.transformer, seed)
     backbone = TextBackbone(network, int(network.config.hidden_size))
-    layers = _layers(found, encoder, len(pooling) * backbone.feature_dim, seed)
     tokenizer = load_tokenizer(found.transformer, lower_case=found.lower_case)
     length = _max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
-    layout = replace(found, pooling=pooling, layers=layers, max_length=length)
     files = {
         name: (found.transformer / name).read_bytes()
         for name in TOKENIZER_FILES
         if (found.transformer / name).is_file()
     }
 
-    def write(_: Embedder, target: Path) -> None:
-        network.save_pretrained(str(target), safe_serialization=True)
+    def write(embedder: Embedder, target: Path) -> None:
+        network.save_pretrained(
+            str(target), state_dict=merged_state_dict(network), safe_serialization=True
+        )
         for name, content in files.items():
             (target / name).write_bytes(content)
+        layers = tuple(saved_layers(list(embedder.layers)))
+        modes = embedder.pooling.modes
+        layout = replace(found, pooling=modes, layers=layers, max_length=length)
         write_layout(target, layout, backbone.feature_dim)
 
-    dense = [layer for layer in layers if isinstance(layer, Dense)]
-    return Embedder(
+    return assemble(
         backbone,
-        Pooling(pooling),
-        layers,
-        TextTokenizer(tokenizer, length, found.prompt),
-        embedding_dim=dense[-1].linear.out_features
-        if dense
-        else len(pooling) * backbone.feature_dim,
-        frozen=freeze_backbone(network, encoder),
+        Own("text", found.pooling or ("mean",), found.layers, found.normalize),
+        encoder,
+        seed,
+        processor=TextTokenizer(tokenizer, length, found.prompt),
         write=write,
-    ).eval()
-
-
-def _layers(
-    found: Layout, encoder: Encoder, pooled: int, seed: int
-) -> tuple[Dense | Normalize, ...]:
-    """What stands behind the pooling; a projection takes the place of the folder's own layers."""
-    layers: list[Dense | Normalize] = list(found.layers)
-    if encoder.projection is not None:
-        layers = [new_projection(pooled, encoder.projection.dim, seed)]
-    while layers and isinstance(layers[-1], Normalize):
-        layers.pop()
-    width = pooled
-    for layer in layers:
-        if isinstance(layer, Dense):
-            if layer.linear.in_features != width:
-                raise BadSpec(
-                    f"spec.model.pooling: gives {width} numbers, but the backbone's own linear"
-                    f" layer takes {layer.linear.in_features}; leave pooling at auto, or set"
-                    " spec.model.projection, which takes that layer's place"
-                )
-            width = layer.linear.out_features
-    said = found.normalize if encoder.normalize is None else encoder.normalize
-    return tuple([*layers, Normalize()] if said in (True, None) else layers)
+    )
 
 
 def _max_length(

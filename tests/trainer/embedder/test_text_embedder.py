@@ -69,9 +69,9 @@ def test_minilm_embeds_as_in_sentence_transformers():
 
 def test_encode_keeps_the_order(plain):
     embedder = load(plain)
-    one_by_one = torch.cat([embedder.encode([text]) for text in TEXTS])
-    assert (embedder.encode(TEXTS, batch_size=2) - one_by_one).abs().max() < 1e-6
-    assert embedder.encode([]).shape == (0, 32)
+    one_by_one = torch.cat([embedder.encode(Texts([text])) for text in TEXTS])
+    assert (embedder.encode(Texts(TEXTS), batch_size=2) - one_by_one).abs().max() < 1e-6
+    assert embedder.encode(Texts([])).shape == (0, 32)
 
 
 @pytest.mark.parametrize("mode", POOLINGS)
@@ -110,7 +110,7 @@ def test_projection_is_seeded_and_takes_the_place_of_the_folders_own(plain, tmp_
 
 def test_frozen_stays_in_evaluation_mode_and_freezing_all_is_refused(plain):
     embedder = load(plain, freeze=["backbone"], projection={"dim": 8}).train()
-    assert not embedder.backbone.training
+    assert not embedder.backbone.network.training
     assert embedder.layers.training
     with pytest.raises(BadSpec, match="nothing is left to train"):
         load(plain, freeze=["backbone"])

@@ -1,9 +1,10 @@
 """Freezing by globs: weights stay, modules stay in evaluation mode, mistakes are named."""
 
 import pytest
+import torch
 from torch import nn
 
-from embedtune_trainer.embedder.freeze import freeze, keep_frozen
+from embedtune_trainer.embedder.freeze import freeze, freeze_all_but, keep_frozen
 from embedtune_trainer.errors import BadSpec
 
 
@@ -61,3 +62,21 @@ def test_no_match_names_what_is_near(glob, near):
         freeze(network(), [glob])
     assert f"spec.model.freeze: {glob!r} matches no module" in str(caught.value)
     assert near in str(caught.value)
+
+
+def test_all_but_what_is_named():
+    model = network()
+    model.register_parameter("token", nn.Parameter(torch.zeros(1)))
+    paths = freeze_all_but(model, ["encoder.layer.1[01]"])
+    model.train()
+    keep_frozen(model, paths)
+    assert paths == ("embeddings", *(f"encoder.layer.{i}" for i in range(10)))
+    assert trained(model) == {"encoder.layer.10.linear", "encoder.layer.11.linear"}
+    assert not model.token.requires_grad
+    assert not model.embeddings.norm.training
+    assert model.encoder.layer[11].drop.training
+
+
+def test_all_but_with_no_match():
+    with pytest.raises(BadSpec, match=r"freezeAllBut: 'layer.1' matches no module .*near it: enc"):
+        freeze_all_but(network(), ["layer.1"])
