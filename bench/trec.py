@@ -31,6 +31,7 @@ from sentence_transformers.losses import (
 )
 from sentence_transformers.training_args import BatchSamplers
 from sklearn.metrics import average_precision_score
+from torch.nn.functional import normalize
 
 import localassets
 from embedtune_api.spec import Dataset, Encoder, Objective, Training
@@ -84,7 +85,8 @@ class Judge:
         """P@1 and mAP; fails if scikit-learn finds another mAP."""
         queries, index = encode(self.test.items), encode(self.train.items)
         found = search_metrics(queries, self._test_labels, index, self._train_labels, (1,))
-        scores = (queries @ index.T).numpy()
+        scores = (normalize(queries, dim=-1) @ normalize(index, dim=-1).T).double().numpy()
+        scores -= 1e-12 * np.arange(scores.shape[1])  # of equal ones, the earlier goes first
         relevant = (self._test_labels[:, None] == self._train_labels).numpy()
         second = np.mean(
             [

@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from embedtune_api.spec import Data
 from embedtune_trainer.errors import BadData
 from embedtune_trainer.evaluation import retrieval
-from embedtune_trainer.evaluation.evaluate import plan_evaluation
-from embedtune_trainer.evaluation.retrieval import search_metrics
+from embedtune_trainer.evaluation.plan import plan_evaluation
+from embedtune_trainer.evaluation.retrieval import paired, same_label, search_metrics
 from embedtune_trainer.rows.table import LabelledRows, Texts
 
 CUTOFFS = (1, 3, 10, 50)
@@ -61,8 +61,8 @@ def test_as_the_loop(monkeypatch, leave_one_out, block):
     index, index_labels = (
         (queries, labels) if leave_one_out else (unit(31, 1), torch.arange(31) % 5)
     )
-    given = (None, None) if leave_one_out else (index, index_labels)
-    found = search_metrics(queries, labels, *given, CUTOFFS)
+    relevance = same_label(labels, index_labels)
+    found = search_metrics(queries, None if leave_one_out else index, relevance, CUTOFFS)
     expected = naive(queries, labels.tolist(), index, index_labels.tolist(), CUTOFFS, leave_one_out)
     assert found.metrics.keys() == expected.keys()
     assert found.metrics == pytest.approx(expected, abs=1e-9)
@@ -73,7 +73,7 @@ def test_as_the_loop(monkeypatch, leave_one_out, block):
 def test_as_scikit_learn():
     queries, index = unit(15, 2), unit(40, 3)
     labels, index_labels = torch.arange(15) % 4, torch.arange(40) % 4
-    found = search_metrics(queries, labels, index, index_labels, (10,)).metrics
+    found = search_metrics(queries, index, same_label(labels, index_labels), (10,)).metrics
     relevant, scores = (labels[:, None] == index_labels).numpy(), (queries @ index.T).numpy()
     each = [average_precision_score(r, s) for r, s in zip(relevant, scores, strict=True)]
     assert found["map"] == pytest.approx(np.mean(each), abs=1e-9)
@@ -82,16 +82,30 @@ def test_as_scikit_learn():
 
 def test_ties_go_by_place_in_the_index():
     same = torch.ones(1, 2)
-    found = search_metrics(
-        same, torch.tensor([1]), same.repeat(3, 1), torch.tensor([0, 1, 1]), (1,)
-    )
+    relevance = same_label(torch.tensor([1]), torch.tensor([0, 1, 1]))
+    found = search_metrics(same, same.repeat(3, 1), relevance, (1,))
     assert found.metrics["mrr"] == 0.5
 
 
 def test_leave_one_out_can_reach_full_recall():
     x = torch.eye(4)[[0, 0, 1, 1]]
-    found = search_metrics(x, torch.tensor([0, 0, 1, 1]), None, None, (1,)).metrics
+    labels = torch.tensor([0, 0, 1, 1])
+    found = search_metrics(x, None, same_label(labels, labels), (1,)).metrics
     assert found["recall_at_1"] == found["map"] == found["ndcg_at_1"] == 1
+
+
+@pytest.mark.parametrize("block", [1, 2**23])
+def test_pairs_are_relevant_as_listed(monkeypatch, block):
+    monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", block)
+    queries, index = unit(6, 4), unit(9, 5)
+    query = torch.tensor([3, 0, 5, 3, 1])
+    item = torch.tensor([8, 2, 2, 0, 7])
+    table = torch.zeros(6, 9, dtype=torch.bool)
+    table[query, item] = True
+    one = search_metrics(queries, index, paired(query, item, 9), CUTOFFS)
+    other = search_metrics(queries, index, lambda begin, end: table[begin:end], CUTOFFS)
+    assert one == other
+    assert (one.queries, one.without_relevant) == (4, 2)
 
 
 def rows(labels, source="s3://bkt/t.csv"):

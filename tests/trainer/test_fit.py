@@ -7,12 +7,13 @@ import torch
 from embedtune_api.spec import Encoder, Objective, Training
 from embedtune_trainer import fit as fitting
 from embedtune_trainer.batches.microbatch import cut_by_length
+from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
-from embedtune_trainer.errors import Diverged, Interrupted
-from embedtune_trainer.fit import encode_batch, fit
-from embedtune_trainer.objectives.triplet import build_objective
+from embedtune_trainer.errors import BadSpec, Diverged, Interrupted
+from embedtune_trainer.fit import encode_parts, fit, prepare
 from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
-from embedtune_trainer.rows.table import LabelledRows, Texts
+from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
+from embedtune_trainer.tasks import build_task, loss_name
 from tests.trainer import tiny
 
 
@@ -53,8 +54,14 @@ def train(plain, rows, recorder=None, stop=lambda: False, objective=None, model=
     embedder = load(plain, **(model or {}))
     options = Training.parse({"batchSize": 32, "epochs": 3, "learningRate": 1e-3, **training})
     recorder = recorder or Recorder()
-    report = fit(embedder, rows, objective or Objective(), options, recorder, stop)
-    return embedder, report
+    encoders = Encoders.single(embedder)
+    task = build_task(encoders, rows, objective or Objective(), options)
+    return embedder, fit(encoders, task, options, recorder, stop)
+
+
+def train_here(embedder, rows, options, recorder):
+    encoders = Encoders.single(embedder)
+    return fit(encoders, build_task(encoders, rows, Objective(), options), options, recorder)
 
 
 def test_it_learns_and_reports(plain, rows):
@@ -65,7 +72,7 @@ def test_it_learns_and_reports(plain, rows):
     assert sum(s[3] for s in recorder.steps) == report.rows == 6 * 160
     assert report.last_loss < report.first_loss
     assert report.largest_change > 0
-    assert report.mean_triplets > 0
+    assert report.mean_terms > 0
     assert recorder.notes == []
     assert not embedder.training
 
@@ -87,16 +94,17 @@ def test_frozen_weights_do_not_move(plain, rows):
 def test_parts_of_like_length_give_the_padded_batchs_loss_and_gradient(plain, monkeypatch):
     texts = [" ".join(["cat dog red paris axe the"] * (i % 7 + 1)) + f" {i}" for i in range(24)]
     embedder = load(plain)
-    table = embedder.tokenizer.table(texts)
-    labels, batch = torch.arange(24) % 4, np.random.default_rng(0).permutation(24)
-    objective = build_objective(Objective(miner_options={"typeOfTriplets": "all"}))
+    rows = LabelledRows(Texts(texts), [str(i % 4) for i in range(24)], "t.csv")
+    batch = np.random.default_rng(0).permutation(24)
+    objective = Objective(miner_options={"typeOfTriplets": "all"})
+    task = build_task(Encoders.single(embedder), rows, objective, Training())
+    (column,) = task.columns
 
     def run(overhead):
         monkeypatch.setitem(fitting.PART_OVERHEAD, "cpu", overhead)
-        parts = cut_by_length(table.lengths_N[batch], overhead, fitting.PART_BUDGET)
+        parts = prepare(column, batch, embedder.device)
         embedder.zero_grad()
-        embeddings, _ = encode_batch(embedder, table, batch)
-        loss = objective(embeddings, labels[batch]).loss
+        loss = task.loss([encode_parts(embedder, parts)], batch).loss
         loss.backward()
         gradients = [p.grad.clone() for p in embedder.parameters() if p.grad is not None]
         return len(parts), loss.detach(), gradients
@@ -127,17 +135,17 @@ def test_it_stops_when_told(plain, rows):
 def test_a_loss_that_is_not_a_number_ends_it(plain, rows):
     embedder = load(plain)
     with torch.no_grad():
-        embedder.backbone.embeddings.LayerNorm.weight.fill_(float("nan"))
+        embedder.backbone.network.embeddings.LayerNorm.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match=r"step 1; lower spec\.training\.learningRate"):
-        fit(embedder, rows, Objective(), Training(batch_size=32), Recorder())
+        train_here(embedder, rows, Training(batch_size=32), Recorder())
 
 
 def test_steps_that_learn_nothing_are_said(plain, rows):
     recorder = Recorder()
     same = LabelledRows(Texts(["cat"] * 8), ["a", "b"] * 4, "t.csv")
     embedder = load(plain)
-    report = fit(embedder, same, Objective(), Training(batch_size=8, epochs=1), recorder)
-    if report.steps_without_triplets:
+    report = train_here(embedder, same, Training(batch_size=8, epochs=1), recorder)
+    if report.steps_without_terms:
         assert "steps without a triplet to learn from" in recorder.notes
 
 
@@ -155,3 +163,53 @@ def test_biases_and_norms_are_not_decayed(plain):
     assert rest["weight_decay"] == 0
     assert all(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in rest["params"])
     assert not any("LayerNorm" in names[id(p)] for p in decayed["params"])
+
+
+def pairs(count=64):
+    """Anchors and positives of one class; some rows share an item."""
+    left = [text for text, _ in tiny.rows(count)]
+    right = [text for text, _ in tiny.rows(count, seed=1)]
+    return PairRows(Texts(left), Texts(right), "p.csv")
+
+
+def train_pairs(plain, rows, **objective):
+    encoders = Encoders.single(load(plain))
+    options = Training(batch_size=16, epochs=4, learning_rate=1e-3)
+    task = build_task(encoders, rows, Objective.parse(objective), options)
+    return task, fit(encoders, task, options, Recorder())
+
+
+def test_pairs_are_learnt_by_ranking(plain):
+    task, report = train_pairs(plain, pairs())
+    assert task.name == "MultipleNegativesRankingLoss"
+    assert report.rows == 4 * 64
+    assert report.mean_terms == 16
+    assert report.last_loss < report.first_loss
+
+
+def test_hard_negatives_are_candidates_too(plain):
+    rows = pairs()
+    other = Texts([f"the old {i}" for i in range(64)])
+    with_negatives = PairRows(rows.left, rows.right, "p.csv", (other,))
+    first = [train_pairs(plain, r)[1].first_loss for r in (rows, with_negatives)]
+    assert first[1] > first[0]
+
+
+def test_scored_pairs_are_learnt(plain):
+    rows = pairs()
+    scored = PairRows(rows.left, rows.right, "p.csv", scores_N=np.arange(64) % 2.0)
+    task, report = train_pairs(plain, scored)
+    assert task.name == "CosineSimilarityLoss"
+    assert report.last_loss < report.first_loss
+
+
+def test_a_loss_that_does_not_suit_the_rows_is_refused(rows):
+    with pytest.raises(BadSpec, match="CLIPLoss cannot be trained on pairs; use MultipleNeg"):
+        loss_name(Objective(loss="CLIPLoss"), pairs())
+    with pytest.raises(BadSpec, match="cannot be trained on labelled rows; use TripletMarginLoss"):
+        loss_name(Objective(loss="MultipleNegativesRankingLoss"), rows)
+
+
+def test_a_miner_for_pairs_is_refused(plain):
+    with pytest.raises(BadSpec, match=r"spec\.objective\.minerOptions: .* has no miner"):
+        train_pairs(plain, pairs(), minerOptions={"typeOfTriplets": "all"})

@@ -75,7 +75,7 @@ def test_no_triplet_is_a_zero_with_a_gradient(kind, labels):
     found = objective(kind)(x, torch.tensor(labels))
     found.loss.backward()
     assert float(found.loss.detach()) == 0
-    assert int(found.triplets) == 0
+    assert int(found.terms) == 0
     assert x.grad is not None
     assert not x.grad.any()
 
@@ -102,7 +102,7 @@ def test_cut_up_in_chunks_it_is_the_same(monkeypatch):
     cut = objective("all")(x, labels)
     (gradient,) = torch.autograd.grad(cut.loss, x)
     assert math.isclose(float(cut.loss), float(whole.loss), rel_tol=1e-12)
-    assert int(cut.triplets) == int(whole.triplets)
+    assert int(cut.terms) == int(whole.terms)
     assert (gradient - expected).abs().max() < 1e-12
 
 

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from embedtune_api.contract import TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_api.spec import Dataset
+from embedtune_api.spec import Dataset, Model
 from embedtune_api.status import Headline, Metrics
 from embedtune_trainer.artifact import stage
 from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.progress import Reporter
 from embedtune_trainer.rows.csv_file import check_trainable, read_rows
-from embedtune_trainer.rows.table import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows, Rows
 from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
+    from embedtune_trainer.embedder.encoders import Encoders
     from embedtune_trainer.fit import FitReport
 
 Stop = Callable[[], bool]
@@ -51,47 +52,61 @@ def run(
         store.prepare(job.output_uri)
     files = _Files(store, work_dir / "data")
     rows = files.read(spec.data.train, "spec.data.train")
-    check_trainable(rows)
-    with _about("spec.model.backbone"):
-        encoder = spec.model.encoder
-        if encoder is None:
-            raise BadSpec("spec.model.text: a pair of encoders cannot be trained yet")
-        backbone = store.fetch_folder(encoder.backbone, work_dir / "backbone")
+    if isinstance(rows, LabelledRows):
+        check_trainable(rows)
     _go_on(stop)
 
-    from embedtune_trainer.embedder.load import Fetched, load_encoder
-    from embedtune_trainer.evaluation.evaluate import evaluate, headline_metric, plan_evaluation
+    from embedtune_trainer.evaluation.plan import headline_metric, plan_evaluation
     from embedtune_trainer.fit import fit
+    from embedtune_trainer.tasks import build_task, loss_name
 
-    evaluation = spec.data.evaluation
-    rows, task = plan_evaluation(spec.data, rows, spec.training.seed, files.read)
-    with _about(f"spec.model.backbone: {spec.model.backbone}"):
-        fetched = Fetched(encoder.backbone, folder=backbone)
-        embedder = load_encoder(fetched, encoder, spec.training.seed)
+    loss_name(spec.objective, rows)
+    rows, measure = plan_evaluation(spec.data, rows, spec.training.seed, files.read)
+    encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop)
+    task = build_task(encoders, rows, spec.objective, spec.training)
     reporter.note(
         "ready",
         train_rows=len(rows),
-        queries=len(task.queries),
-        embedding_dim=embedder.embedding_dim,
-        device=embedder.device,
+        queries=len(measure),
+        objective=task.name,
+        embedding_dim=encoders.embedding_dim,
+        device=encoders.left.device,
     )
     reporter.phase("Evaluating")
-    before = evaluate(embedder, task, evaluation.cutoffs, stop)
+    before = measure.run(encoders, stop)
     _go_on(stop)
     reporter.phase("Training")
-    report = fit(embedder, rows, spec.objective, spec.training, reporter, stop)
+    report = fit(encoders, task, spec.training, reporter, stop)
     _go_on(stop)
     reporter.phase("Evaluating")
-    after = evaluate(embedder, task, evaluation.cutoffs, stop)
+    after = measure.run(encoders, stop)
     _go_on(stop)
-    metrics = _metrics(headline_metric(evaluation), before, after)
+    metrics = _metrics(headline_metric(spec.data, measure), before, after)
     reporter.note("measured", **_facts(metrics.headline))
     reporter.phase("Exporting")
-    model = stage(embedder, work_dir / "model", job, metrics, "TripletMarginLoss", _report(report))
+    model = stage(
+        encoders, work_dir / "model", job, metrics, task.name, _report(report) | task.facts
+    )
     with _about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
     return TrainResult(model=model, metrics=metrics, train_seconds=round(report.seconds, 3))
+
+
+def _encoders(model: Model, store: Store, work_dir: Path, seed: int, stop: Stop) -> "Encoders":
+    """What the spec's model describes, fetched and loaded."""
+    from embedtune_trainer.embedder.encoders import Encoders
+    from embedtune_trainer.embedder.load import Fetched, load_encoder
+
+    encoder = model.encoder
+    if encoder is None:
+        raise BadSpec("spec.model.text: a pair of encoders cannot be trained yet")
+    with _about("spec.model.backbone"):
+        folder = store.fetch_folder(encoder.backbone, work_dir / "backbone")
+    _go_on(stop)
+    with _about(f"spec.model.backbone: {encoder.backbone}"):
+        fetched = Fetched(encoder.backbone, folder=folder)
+        return Encoders.single(load_encoder(fetched, encoder, seed))
 
 
 class _Files:
@@ -102,7 +117,7 @@ class _Files:
         self._folder = folder
         self._count = 0
 
-    def read(self, dataset: Dataset, field: str) -> LabelledRows:
+    def read(self, dataset: Dataset, field: str) -> Rows:
         """The rows of one file; `field` is its place in the spec, for messages."""
         self._count += 1
         with _about(f"{field}.uri"):
@@ -144,5 +159,6 @@ def _facts(headline: Headline) -> dict[str, object]:
 
 
 def _report(report: "FitReport") -> dict[str, object]:
-    """What training.json says of the training: all but its duration, which no run repeats."""
-    return {name: value for name, value in asdict(report).items() if name != "seconds"}
+    """What training.json says of the training: all but times, which no run repeats."""
+    times = ("seconds", "data_wait_ratio")
+    return {name: value for name, value in asdict(report).items() if name not in times}

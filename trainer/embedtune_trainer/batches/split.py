@@ -4,15 +4,20 @@ A class gives its fraction of rows, rounded so that the whole comes out at the f
 exceptions. It keeps at least two rows for training, since an anchor needs a positive. And it gives
 no row or at least two, since each held-out row is searched in the others: classes too small for
 two take turns. Rows with the same text go together, so that no text is on both sides; a text that
-stands under more than one label stays in training.
+stands under more than one label stays in training. Pairs that share an item go together, too.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune_trainer.rows.table import LabelledRows
+from embedtune_trainer.batches.relation import Relation
+from embedtune_trainer.errors import BadData
+from embedtune_trainer.rows.table import LabelledRows, Rows
+
+log = logging.getLogger("embedtune")
 
 Indices = NDArray[np.int64]
 KEPT_PER_CLASS = 2
@@ -69,3 +74,42 @@ def _shares(size_C: Indices, fraction: float, rng: np.random.Generator) -> Indic
         share_C[chosen] = unit * np.diff(np.floor(upto), prepend=0).astype(np.int64)
     share_C = np.minimum(share_C, size_C - KEPT_PER_CLASS)
     return np.where(share_C < HELD_OUT_PER_CLASS, 0, share_C)
+
+
+def split_rows(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Hold out about `fraction` (0 to 1, both excluded) of the rows: to train on, held out.
+
+    Raises:
+        BadData: the rows hang together by shared items, so that none can be held out.
+    """
+    if isinstance(rows, LabelledRows):
+        split = stratified_split(rows, fraction, seed)
+        log.info(
+            "held out rows=%d of=%d ambiguous_items=%d",
+            *(len(split.held_out), len(rows), split.ambiguous_texts),
+        )
+        return rows.take(split.train.tolist()), rows.take(split.held_out.tolist())
+    held_N = _held_out_groups(Relation.of(rows).groups_N(), fraction, seed)
+    if not held_N.any() or held_N.all():
+        raise BadData(
+            f"{rows.source}: no rows can be held out to measure on, since all of them share items"
+            " with each other; set spec.data.evaluation.uri to rows of their own"
+        )
+    log.info("held out rows=%d of=%d", int(held_N.sum()), len(rows))
+    return rows.take(np.flatnonzero(~held_N).tolist()), rows.take(np.flatnonzero(held_N).tolist())
+
+
+def _held_out_groups(groups_N: Indices, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Whole groups of rows that share items, drawn until the fraction is reached, never over it."""
+    rng = np.random.default_rng(np.random.SeedSequence((seed, 0x5B118)))
+    _, group_N, size_G = np.unique(groups_N, return_inverse=True, return_counts=True)
+    order_G = rng.permutation(len(size_G))
+    wanted = max(1, round(fraction * len(groups_N)))
+    taken = 0
+    held_G = np.zeros(len(size_G), dtype=bool)
+    for group in order_G.tolist():
+        if taken + size_G[group] <= wanted:
+            held_G[group] = True
+            taken += int(size_G[group])
+    held_N: NDArray[np.bool_] = held_G[group_N]
+    return held_N

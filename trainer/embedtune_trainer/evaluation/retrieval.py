@@ -17,7 +17,7 @@ Each is averaged over the queries that have a relevant item. Equal similarities 
 their place in the index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,36 +43,55 @@ class Retrieval:
     without_relevant: int
 
 
+Relevance = Callable[[int, int], Tensor]
+"""(end - begin, N) bool for the queries from begin to end: whether each item is relevant."""
+
+
+def same_label(query_labels_Q: Tensor, index_labels_N: Tensor) -> Relevance:
+    """An item is relevant if it has the query's label (integers)."""
+    return lambda begin, end: query_labels_Q[begin:end, None] == index_labels_N
+
+
+def paired(queries_P: Tensor, items_P: Tensor, index_size: int) -> Relevance:
+    """An item is relevant if it is listed with the query: the numbers of both, a pair each."""
+    order_P = queries_P.argsort(stable=True)
+    queries_P, items_P = queries_P[order_P].contiguous(), items_P[order_P]
+
+    def block(begin: int, end: int) -> Tensor:
+        first, last = torch.searchsorted(queries_P, torch.tensor([begin, end])).tolist()
+        relevant_QN = torch.zeros(end - begin, index_size, dtype=torch.bool)
+        relevant_QN[queries_P[first:last] - begin, items_P[first:last]] = True
+        return relevant_QN
+
+    return block
+
+
 def search_metrics(
     queries_QD: Tensor,
-    query_labels_Q: Tensor,
     index_ND: Tensor | None,
-    index_labels_N: Tensor | None,
+    relevance: Relevance,
     cutoffs: Sequence[int],
 ) -> Retrieval:
     """Search every query in the index by cosine similarity.
 
     Args:
         queries_QD: embeddings, of any length.
-        query_labels_Q: integers; an item is relevant if it has the query's.
         index_ND: embeddings; None searches each query in the other queries, itself left out of
             both the results and R.
-        index_labels_N: None with index_ND.
+        relevance: which items are relevant.
         cutoffs: the values of k.
     """
-    leave_one_out = index_ND is None or index_labels_N is None
+    leave_one_out = index_ND is None
     queries_QD = functional.normalize(queries_QD.float(), dim=-1)
     index_ND = queries_QD if index_ND is None else functional.normalize(index_ND.float(), dim=-1)
-    index_labels_N = query_labels_Q if index_labels_N is None else index_labels_N
     sums: dict[str, float] = {}
     counted = 0
     rows = max(1, BLOCK_ELEMENTS // max(1, len(index_ND)))
     for begin in range(0, len(queries_QD), rows):
-        labels_Q = query_labels_Q[begin : begin + rows]
         score_QN = queries_QD[begin : begin + rows] @ index_ND.T
-        relevant_QN = labels_Q[:, None] == index_labels_N
+        relevant_QN = relevance(begin, begin + len(score_QN))
         if leave_one_out:
-            place_Q = torch.arange(len(labels_Q))
+            place_Q = torch.arange(len(score_QN))
             score_QN[place_Q, begin + place_Q] = float("-inf")
             relevant_QN[place_Q, begin + place_Q] = False
         has_Q = relevant_QN.any(1)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from embedtune_api import spec
 from embedtune_api.base import ApiModel
 from embedtune_trainer.objectives.distances import DISTANCES
+from embedtune_trainer.objectives.loss import BatchLoss
 from embedtune_trainer.objectives.miners import MINERS, TripletMarginMiner
 from embedtune_trainer.objectives.options import read_options
 
@@ -28,19 +29,6 @@ class TripletMarginLoss(ApiModel):
     """cosine (1 - cos) or euclidean (default cosine)"""
     soft: bool = False
     """true or false; ln(1 + exp(d(a,p) - d(a,n) + margin)) in place of the hinge (default false)"""
-
-
-@dataclass(frozen=True)
-class BatchLoss:
-    """The loss of one batch.
-
-    Attributes:
-        loss: scalar; 0, but with a gradient of zeros, when there is no triplet.
-        triplets: scalar, how many triplets it is the average of.
-    """
-
-    loss: Tensor
-    triplets: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ class TripletObjective:
 
 
 def build_objective(objective: spec.Objective) -> TripletObjective:
-    """The objective that a spec asks for.
+    """The triplet loss and miner that a spec asks for.
 
     Raises:
         BadSpec: an option that there is not, or a value that it does not take.
