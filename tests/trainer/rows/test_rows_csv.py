@@ -2,29 +2,14 @@
 
 import csv
 import io
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedtune_api.spec import Dataset
-from embedtune_trainer.errors import BadData, BadSpec
-from embedtune_trainer.rows.csv_file import check_trainable, read_rows
-
-URI = "s3://data/train.csv"
-
-
-def read(tmp_path: Path, content: str | bytes, uri: str = URI, **options):
-    path = tmp_path / "file"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_rows(path, Dataset.parse({"uri": uri, **options}))
-
-
-def refused(tmp_path: Path, content: str | bytes, uri: str = URI, **options) -> str:
-    with pytest.raises((BadData, BadSpec)) as caught:
-        read(tmp_path, content, uri, **options)
-    return str(caught.value)
+from embedtune_trainer.errors import BadData
+from embedtune_trainer.rows.check import check_trainable
+from tests.trainer.rows.reading import URI, read, refused
 
 
 @pytest.mark.parametrize("name", ["item", "text", "Sentence", "question", "query", "title"])
@@ -41,8 +26,7 @@ def test_headerless_is_item_then_label(tmp_path):
 
 
 def test_columns_by_name(tmp_path):
-    csv_options = {"columns": {"item": "q", "label": "kind"}}
-    rows = read(tmp_path, "kind,x,q\nk,,a\n", csv=csv_options)
+    rows = read(tmp_path, "kind,x,q\nk,,a\n", columns={"item": "q", "label": "kind"})
     assert (rows.items.values, rows.labels) == (["a"], ["k"])
 
 
@@ -76,7 +60,9 @@ def test_what_is_written_comes_back(tmp_path_factory, content):
         ('text,label\na,x\n"b,y\nc,z\n', "row 3: a double quote opens a cell here that is never"),
         ('text,label\n"a" b,x\n', "row 2: a closing quote is not followed by"),
         ('text,label\na, "b, c"\n', "3 cells where 2 are expected"),
-        ("a,b,c\n", "row 1: 3 cells, where a file without a header has two"),
+        ("a,b,c\n", "row 1, column 3 (score): 'c' is not a number; the third of three cells"),
+        ("a,b,.1,c\n", "row 1: 4 cells, where a file without a header has two, item,label, or"),
+        ("a\n", "row 1: 1 cells, where a file without a header has two"),
         ("text,text,label\n", "row 1: the header names 'text' more than once"),
         ("body,label\na,x\n", "row 1: no column is called item or text"),
         ("text,title,label\n", "row 1: more than one column is called item or text"),
@@ -103,8 +89,8 @@ def test_a_wrong_encoding_says_what_to_set(tmp_path):
         ({"csv": {"delimiter": '"'}}, "spec.data.train.csv.delimiter"),
         ({"uri": "s3://data/train"}, "spec.data.train.format: cannot be told"),
         (
-            {"csv": {"header": "absent", "columns": {"item": "a", "label": "b"}}},
-            "spec.data.train.csv.columns: names columns, but",
+            {"csv": {"header": "absent"}, "columns": {"item": "a", "label": "b"}},
+            "spec.data.train.columns: names columns, but",
         ),
     ],
 )
@@ -113,9 +99,8 @@ def test_bad_options(tmp_path, options, said):
 
 
 def test_columns_that_are_not_there(tmp_path):
-    options = {"columns": {"item": "q", "label": "kind"}}
-    message = refused(tmp_path, "kind,x\nk,a\n", csv=options)
-    assert "no column 'q', which spec.data.train.csv.columns.item asks for" in message
+    message = refused(tmp_path, "kind,x\nk,a\n", columns={"item": "q", "label": "kind"})
+    assert "no column 'q', which spec.data.train.columns.item asks for" in message
     assert "the header names 'kind', 'x'" in message
 
 
@@ -132,3 +117,62 @@ def test_one_class_and_no_positives_are_refused(tmp_path):
     rows = read(tmp_path, "a,x\nb,x\nc,y\n")
     check_trainable(rows)
     assert rows.singletons == 1
+
+
+def test_utf_16_and_its_lines(tmp_path):
+    rows = read(tmp_path, "text,label\né,x\n".encode("utf-16"), csv={"encoding": "utf-16"})
+    assert rows.items.values == ["é"]
+
+
+def test_a_quote_far_behind_splits_no_row(tmp_path):
+    """D10: the sniffer looked at 1,024 characters, and the row with doubled quotes came later."""
+    content = "".join(f"plain question {i},{i % 3}\n" for i in range(200))
+    content += '"What does ""hola"" mean, in ""Spanish""?",1\n'
+    rows = read(tmp_path, content)
+    assert rows.items.values[-1] == 'What does "hola" mean, in "Spanish"?'
+    assert len(rows) == 201
+
+
+def test_delimiter_of_one_file_is_not_another_s(tmp_path):
+    """D11: the train file's sniffed dialect was used for the others."""
+    assert read(tmp_path, "a;b\n", csv={"delimiter": ";"}).labels == ["b"]
+    assert read(tmp_path, "a,b\n").labels == ["b"]
+
+
+def test_limit_reads_from_the_first_and_no_further(tmp_path):
+    rows = read(tmp_path, "text,label\na,x\nb,y\nc\n", limit=2)
+    assert rows.items.values == ["a", "b"]
+
+
+def test_wrong_rows_are_skipped_counted_and_told(tmp_path):
+    good = "".join(f"text {i},{i % 2}\n" for i in range(400))
+    rows = read(tmp_path, f"text,label\n{good}a\n\n ,y\nlast,1\n", onBadRow="skip")
+    assert (len(rows), rows.items.values[-1]) == (401, "last")
+    assert rows.skipped.count == 3
+    assert [message.partition(":")[0] for message in sorted(rows.skipped.first)] == [
+        "row 402",
+        "row 403",
+        "row 404, column text",
+    ]
+
+
+def test_no_more_than_a_hundredth_is_skipped(tmp_path):
+    good = "".join(f"text {i},{i % 2}\n" for i in range(97))
+    message = refused(tmp_path, f"text,label\n{good}a\n ,y\n", onBadRow="skip")
+    assert (
+        "2 of 99 rows are wrong, and onBadRow: skip leaves out 1 % at most; the first: " in message
+    )
+    assert "row 99: 1 cells where 2 are expected" in message
+
+
+def test_the_first_wrong_row_is_told_whatever_its_column(tmp_path):
+    assert "row 2, column label" in refused(tmp_path, "text,label\na,\n ,x\n")
+
+
+def test_an_encoding_that_is_wrong_cannot_be_skipped(tmp_path):
+    assert "is not utf-8" in refused(tmp_path, b"a,x\n\xff,y\n" + b"a,x\n" * 500, onBadRow="skip")
+
+
+def test_labels_are_shared_between_rows(tmp_path):
+    rows = read(tmp_path, "a,one-class\nb, one-class \n")
+    assert rows.labels[0] is rows.labels[1]

@@ -1,0 +1,1 @@
+"""Data files as records: a module for each format."""
