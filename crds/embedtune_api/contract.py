@@ -20,6 +20,8 @@ JOB_FILE: Final = "/etc/embedtune/job.json"
 JOB_KEY: Final = "job.json"
 WORK_DIR: Final = "/work"
 """The pod's only writable folder, an emptyDir; also HOME and TMPDIR."""
+PVC_DIR: Final = "/pvc"
+"""Where the claims of pvc:// URIs are mounted, read only, each in a folder by its name."""
 TERMINATION_LOG: Final = "/dev/termination-log"
 TERMINATION_MAX_BYTES: Final = 4096
 METRICS_PORT: Final = 8080

@@ -413,9 +413,9 @@ class Objective(ApiModel):
     """What chooses the triplets of a batch for a triplet loss. Default TripletMarginMiner."""
     miner_options: Options = Field(default_factory=dict)
     """
-    Options of the miner. TripletMarginMiner takes typeOfTriplets: all, semihard (negatives
-    farther than the positive, within the margin) or hard (each anchor's farthest positive with
-    its nearest negative). Default semihard.
+    Options of the miner. TripletMarginMiner takes typeOfTriplets: all (that violate the margin),
+    semihard (for each positive the nearest negative that is farther) or hard (each anchor's
+    farthest positive with its nearest negative). Default semihard.
     """
     items_per_class: Annotated[int, Field(ge=2, le=1024)] = 4
     """Rows of one class in a batch, at least 2, since an anchor needs a positive. Default 4."""

@@ -53,8 +53,7 @@ def test_value_and_gradient_as_the_loop(kind, distance, soft):
     assert (gradient - expected_gradient).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("kind", ["all", "semihard"])
-def test_as_pytorch_metric_learning(kind):
+def test_as_pytorch_metric_learning():
     from pytorch_metric_learning.distances import LpDistance
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import TripletMarginMiner
@@ -62,10 +61,24 @@ def test_as_pytorch_metric_learning(kind):
     torch.manual_seed(3)
     x, labels = torch.randn(16, 4, dtype=torch.float64), torch.randint(0, 3, (16,))
     distance = LpDistance(normalize_embeddings=False)
-    triplets = TripletMarginMiner(0.2, type_of_triplets=kind, distance=distance)(x, labels)
+    triplets = TripletMarginMiner(0.2, type_of_triplets="all", distance=distance)(x, labels)
     theirs = TripletMarginLoss(0.2, distance=distance)(x, labels, triplets)
-    ours = objective(kind, distance="euclidean")(x, labels)
+    ours = objective("all", distance="euclidean")(x, labels)
     assert abs(float(ours.loss - theirs)) < 1e-10
+
+
+def test_as_sentence_transformers():
+    from sentence_transformers.losses import (
+        BatchHardTripletLossDistanceFunction,
+        BatchSemiHardTripletLoss,
+    )
+
+    torch.manual_seed(4)
+    x, labels = torch.randn(16, 4, dtype=torch.float64), torch.randint(0, 3, (16,))
+    distance = BatchHardTripletLossDistanceFunction.cosine_distance
+    peer = BatchSemiHardTripletLoss(torch.nn.Identity(), distance_metric=distance, margin=0.2)
+    theirs = peer.batch_semi_hard_triplet_loss(labels, x)
+    assert abs(float(objective("semihard")(x, labels).loss - theirs)) < 1e-10
 
 
 @pytest.mark.parametrize("kind", KINDS)

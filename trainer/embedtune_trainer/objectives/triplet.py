@@ -21,7 +21,7 @@ DENSE_LIMIT = 2**24
 
 
 class TripletMarginLoss(ApiModel):
-    """max(0, d(a,p) - d(a,n) + margin), averaged over the triplets where it is above 0."""
+    """max(0, d(a,p) - d(a,n) + margin), averaged over the triplets that the miner chooses."""
 
     margin: Annotated[float, Field(gt=0, le=100)] = 0.2
     """how much farther the negative shall be, above 0 and up to 100 (default 0.2)"""
@@ -71,7 +71,7 @@ class TripletObjective:
         with torch.no_grad():
             chosen_PB = self.miner.negatives(near_P, far_PB, other_PB, self.loss.margin)
         violation_PB = near_P[:, None] - far_PB + self.loss.margin
-        hinge_PB = functional.softplus(violation_PB) if self.loss.soft else violation_PB
+        hinge_PB = (functional.softplus if self.loss.soft else functional.relu)(violation_PB)
         return torch.where(chosen_PB, hinge_PB, 0.0).sum(), chosen_PB.sum()
 
 
