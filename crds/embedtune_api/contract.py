@@ -33,6 +33,7 @@ ENV_REGION: Final = "AWS_REGION"
 ENV_ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
 ENV_SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  the name of a variable
 ENV_SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"  # noqa: S105  the name of a variable
+ENV_HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105  the name of a variable
 
 
 class ExitCode(IntEnum):

@@ -561,3 +561,23 @@ class FineTuneJobSpec(ApiModel):
                 " so that a batch holds two classes"
             )
         return self
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """What the job reads: backbones, weights and data."""
+        model, evaluation = self.model, self.data.evaluation
+        towers = (t for t in (model, model.text, model.image) if t is not None)
+        datasets = (d for d in (self.data.train, evaluation.queries, evaluation.index) if d)
+        found = (
+            *(uri for tower in towers for uri in (tower.backbone, tower.weights)),
+            *(dataset.uri for dataset in datasets),
+            evaluation.uri,
+        )
+        return tuple(uri for uri in found if uri is not None)
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """Names of the claims that pvc:// URIs name, each once."""
+        prefix = "pvc://"
+        named = (u.removeprefix(prefix).split("/")[0] for u in self.uris if u.startswith(prefix))
+        return tuple(dict.fromkeys(named))

@@ -232,17 +232,26 @@ def missing_config(scene: Scene) -> Finding | None:
         "RunContainerError",
     ):
         return None
-    secret = scene.job.spec.storage.secret_ref
-    hint = (
-        f". Make the Secret {secret.name} in the namespace {scene.job.metadata.namespace} with the"
-        " keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (spec.storage.secretRef names it)"
-        if secret is not None and "secret" in waiting.message.lower()
-        else ""
-    )
     return _stuck(
         reasons.CONTAINER_CONFIG_ERROR,
-        f"the pod cannot start: {waiting.message or waiting.reason}{hint}",
+        f"the pod cannot start: {waiting.message or waiting.reason}"
+        f"{_secret_hint(scene.job, waiting.message)}",
     )
+
+
+def _secret_hint(job: FineTuneJob, message: str) -> str:
+    """What to make, if the message is about one of the job's Secrets."""
+    storage = job.spec.storage
+    for name, secret, keys in (
+        ("secretRef", storage.secret_ref, "keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ("hfTokenSecretRef", storage.hf_token_secret_ref, "key HF_TOKEN"),
+    ):
+        if secret is not None and "secret" in message.lower() and secret.name in message:
+            return (
+                f". Make the Secret {secret.name} in the namespace {job.metadata.namespace} with"
+                f" the {keys} (spec.storage.{name} names it)"
+            )
+    return ""
 
 
 def image_missing(scene: Scene) -> Finding | None:

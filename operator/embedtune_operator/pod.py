@@ -39,6 +39,10 @@ def pod_template(
             {"name": "work", "emptyDir": {"sizeLimit": settings.scratch_size}},
             # data loader processes pass tensors through it, and the default of 64 MiB is too small
             {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            *(
+                {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+                for name, claim in _claims(job)
+            ),
         ],
     }
     if GPU in limits:
@@ -72,8 +76,17 @@ def _container(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -> 
             },
             {"name": "work", "mountPath": contract.WORK_DIR},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  the pod's own, not the node's
+            *(
+                {"name": name, "mountPath": f"{contract.PVC_DIR}/{claim}", "readOnly": True}
+                for name, claim in _claims(job)
+            ),
         ],
     }
+
+
+def _claims(job: FineTuneJob) -> list[tuple[str, str]]:
+    """Volume name and claim of every pvc:// URI; the claims are of the job's own namespace."""
+    return [(f"claim-{i}", claim) for i, claim in enumerate(job.spec.claims)]
 
 
 def _resources(job: FineTuneJob, settings: Settings) -> dict[str, str]:
@@ -110,4 +123,7 @@ def _environment(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -
             if key == contract.ENV_SESSION_TOKEN:
                 source["optional"] = True
             env.append({"name": key, "valueFrom": {"secretKeyRef": source}})
+    if storage.hf_token_secret_ref is not None:
+        token = {"name": storage.hf_token_secret_ref.name, "key": contract.ENV_HF_TOKEN}
+        env.append({"name": contract.ENV_HF_TOKEN, "valueFrom": {"secretKeyRef": token}})
     return env

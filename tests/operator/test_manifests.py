@@ -18,6 +18,12 @@ CASES: dict[str, dict[str, Any]] = {
             "endpoint": "https://s3.example.com",
             "region": "eu-central-1",
             "secretRef": {"name": "s3-credentials"},
+            "hfTokenSecretRef": {"name": "hub"},
+        },
+        "model": {"backbone": "pvc://models/bert", "normalize": False},
+        "data": {
+            "train": {"uri": "pvc://data/train.csv"},
+            "evaluation": {"uri": "pvc://data/test.csv"},
         },
         "resources": {"gpus": 2, "cpu": "3500m", "memory": "32Gi"},
         "runPolicy": {
