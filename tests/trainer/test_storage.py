@@ -270,8 +270,8 @@ def test_file_errors_are_named(tmp_path: Path) -> None:
             store.fetch_folder(uri, tmp_path / "x")
     with pytest.raises(BadSpec, match=r"absolute path: file:///data/x\.csv"):
         file_path("file://data/x.csv")
-    with pytest.raises(BadSpec, match="no storage for hf://"):
-        store.fetch_folder("hf://a/b", tmp_path / "x")
+    with pytest.raises(BadSpec, match="no storage for gs://"):
+        store.fetch_folder("gs://a/b", tmp_path / "x")
 
 
 def test_a_folder_is_published_whole_or_not_at_all(model: Path, tmp_path: Path) -> None:

@@ -28,8 +28,7 @@ def prepare_process(work_dir: Path) -> int:
         "MPLCONFIGDIR": cache / "matplotlib",
         "TORCHINDUCTOR_CACHE_DIR": cache / "torchinductor",
         "TRITON_CACHE_DIR": cache / "triton",
-        "HF_HUB_OFFLINE": 1,
-        "TRANSFORMERS_OFFLINE": 1,
+        # The hub is asked only for hf:// URIs; what is loaded is loaded with local_files_only.
         "HF_HUB_DISABLE_PROGRESS_BARS": 1,
         "HF_HUB_DISABLE_TELEMETRY": 1,
         "TOKENIZERS_PARALLELISM": "true",

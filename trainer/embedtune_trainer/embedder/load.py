@@ -1,32 +1,15 @@
 """From what was fetched to a model that can be trained: which kind of backbone it is, and how."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.sources.fetch import Fetched
+
+__all__ = ["Fetched", "load_encoder"]
 
 NOTHING_LEFT = (
     "spec.model.freeze: nothing is left to train; freeze less, or add spec.model.projection"
 )
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A backbone on this machine.
-
-    Attributes:
-        uri: what the user wrote.
-        folder: its files, for folders of models.
-        weights: a state dict, for torchvision:// and timm://.
-        revision: the commit that a hub resolved it to.
-    """
-
-    uri: str
-    folder: Path | None = None
-    weights: Path | None = None
-    revision: str | None = None
 
 
 def load_encoder(fetched: Fetched, encoder: Encoder, seed: int) -> Embedder:

@@ -1,9 +1,9 @@
 """Where files come from and where the model goes, by the scheme of a URI.
 
-A Store says what the run needs of a storage; S3 and the local file system are two of them, and
-`Storage` picks one by the URI. What goes wrong is told in the words of `errors`, always with the
-URI: SourceNotFound, AccessDenied, BadSpec and BadData are final, StorageUnavailable comes only
-after retries.
+A Store says what the run needs of a storage; S3, the hub, claims and the local file system are
+some, and `Storage` picks one by the URI. What goes wrong is told in the words of `errors`, always
+with the URI: SourceNotFound, AccessDenied, BadSpec and BadData are final, StorageUnavailable
+comes only after retries.
 """
 
 import os
@@ -18,7 +18,7 @@ from threading import Event
 from typing import Protocol
 from urllib.parse import unquote
 
-from embedtune_api.contract import MANIFEST
+from embedtune_api.contract import MANIFEST, PVC_DIR
 from embedtune_api.spec import Storage as StorageSpec
 from embedtune_trainer.errors import (
     AccessDenied,
@@ -129,9 +129,12 @@ class Patience:
 class FileStore:
     """file:// URIs: fetched files are used where they lie, models are renamed into their place."""
 
+    def _path(self, uri: str) -> Path:
+        return file_path(uri)
+
     def fetch_file(self, uri: str, target: Path) -> Path:  # noqa: ARG002  used where it lies
         """See Store."""
-        path = file_path(uri)
+        path = self._path(uri)
         if path.is_dir():
             raise SourceNotFound(f"{uri}: is a folder, a file is wanted")
         with _os_errors(uri):
@@ -140,7 +143,7 @@ class FileStore:
 
     def fetch_folder(self, uri: str, target: Path) -> Path:  # noqa: ARG002  used where it lies
         """See Store."""
-        path = file_path(uri)
+        path = self._path(uri)
         with _os_errors(uri):
             if not any(path.iterdir()):
                 raise SourceNotFound(f"{uri}: the folder is empty")
@@ -172,6 +175,33 @@ class FileStore:
                 new.rename(path)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
+
+
+class ClaimStore(FileStore):
+    """pvc://CLAIM/PATH, read only: the claim's volume is mounted in the pod by the operator."""
+
+    def __init__(self, mounts: Path = Path(PVC_DIR)) -> None:
+        """`mounts`: the folder in which each claim has a folder by its name."""
+        self._mounts = mounts
+
+    def _path(self, uri: str) -> Path:
+        claim, _, inside = uri.removeprefix("pvc://").partition("/")
+        if not (self._mounts / claim).is_dir():
+            raise BadSpec(
+                f"{uri}: the claim {claim} is not mounted here; pvc:// is for jobs on a cluster,"
+                " with `embedtune run` use file://"
+            )
+        if ".." in inside.split("/"):
+            raise BadSpec(f"{uri}: leads out of its claim; write the path without ..")
+        return self._mounts / claim / inside.strip("/")
+
+    def prepare(self, uri: str) -> None:
+        """Nothing is published here."""
+        raise BadSpec(f"{uri}: claims are only read from; use s3:// for the output")
+
+    def publish(self, folder: Path, uri: str) -> None:  # noqa: ARG002  never here
+        """Nothing is published here."""
+        self.prepare(uri)
 
 
 class Storage:
@@ -215,8 +245,8 @@ def open_storage(
     Args:
         spec: the job's storage, which goes before the environment.
         stop: ends waits and transfers with Interrupted.
-        policy: how long an S3 service is waited for.
-        environ: where endpoint, region and credentials stand; default os.environ.
+        policy: how long a service is waited for.
+        environ: where endpoints, region and credentials stand; default os.environ.
     """
     env = os.environ if environ is None else environ
 
@@ -225,7 +255,12 @@ def open_storage(
 
         return S3Store(connect(spec, env), policy, stop)
 
-    return Storage({"s3": s3, "file": FileStore})
+    def hub() -> Store:
+        from embedtune_trainer.sources.hub import HubStore
+
+        return HubStore(policy, stop, env)
+
+    return Storage({"s3": s3, "hf": hub, "pvc": ClaimStore, "file": FileStore})
 
 
 def file_path(uri: str) -> Path:
