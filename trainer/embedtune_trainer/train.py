@@ -16,9 +16,12 @@ from embedtune_api.spec import Dataset, Model
 from embedtune_api.status import Headline, Metrics
 from embedtune_trainer.artifact import stage
 from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
+from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.rows.csv_file import check_trainable, read_rows
-from embedtune_trainer.rows.table import LabelledRows, Rows
+from embedtune_trainer.rows.check import check_trainable
+from embedtune_trainer.rows.read import ImageFetcher, Wanted, read_rows
+from embedtune_trainer.rows.table import Rows
+from embedtune_trainer.sources.fetch import fetch_backbone, fetch_dataset
 from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
@@ -50,10 +53,11 @@ def run(
     reporter.phase("Loading")
     with _about("spec.output.uri"):
         store.prepare(job.output_uri)
-    files = _Files(store, work_dir / "data")
+    with _about("spec.model.backbone"):
+        wanted = wanted_by(spec.model, store, work_dir / "config")
+    files = _Files(store, work_dir / "data", wanted)
     rows = files.read(spec.data.train, "spec.data.train")
-    if isinstance(rows, LabelledRows):
-        check_trainable(rows)
+    check_trainable(rows)
     _go_on(stop)
 
     from embedtune_trainer.evaluation.plan import headline_metric, plan_evaluation
@@ -96,33 +100,34 @@ def run(
 def _encoders(model: Model, store: Store, work_dir: Path, seed: int, stop: Stop) -> "Encoders":
     """What the spec's model describes, fetched and loaded."""
     from embedtune_trainer.embedder.encoders import Encoders
-    from embedtune_trainer.embedder.load import Fetched, load_encoder
+    from embedtune_trainer.embedder.load import load_encoder
 
     encoder = model.encoder
     if encoder is None:
         raise BadSpec("spec.model.text: a pair of encoders cannot be trained yet")
     with _about("spec.model.backbone"):
-        folder = store.fetch_folder(encoder.backbone, work_dir / "backbone")
+        fetched = fetch_backbone(store, encoder, work_dir / "backbone")
     _go_on(stop)
     with _about(f"spec.model.backbone: {encoder.backbone}"):
-        fetched = Fetched(encoder.backbone, folder=folder)
         return Encoders.single(load_encoder(fetched, encoder, seed))
 
 
 class _Files:
     """Data files, each fetched and read when it is asked for."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, wanted: Wanted) -> None:
         self._store = store
         self._folder = folder
+        self._wanted = wanted
+        self._images = ImageFetcher(folder / "images", store)
         self._count = 0
 
     def read(self, dataset: Dataset, field: str) -> Rows:
         """The rows of one file; `field` is its place in the spec, for messages."""
         self._count += 1
         with _about(f"{field}.uri"):
-            path = self._store.fetch_file(dataset.uri, self._folder / str(self._count))
-        return read_rows(path, dataset, field)
+            path = fetch_dataset(self._store, dataset.uri, self._folder / str(self._count))
+        return read_rows(path, dataset, self._wanted, field, self._images)
 
 
 @contextmanager

@@ -2,15 +2,21 @@
 
 from embedtune_trainer.errors import BadData
 from embedtune_trainer.rows.messages import shown
-from embedtune_trainer.rows.table import LabelledRows
+from embedtune_trainer.rows.table import LabelledRows, Rows
 
 
-def check_trainable(rows: LabelledRows) -> None:
-    """Refuse rows that no triplet can be made of.
+def check_trainable(rows: Rows) -> None:
+    """Refuse rows that nothing can be learnt from.
 
     Raises:
-        BadData: only one class, or no class with two rows.
+        BadData: labels with only one class, or no class with two rows; a single pair.
     """
+    if not isinstance(rows, LabelledRows):
+        if len(rows) < 2:
+            raise BadData(
+                f"{rows.source}: only one row; a pair is learnt by telling it from others"
+            )
+        return
     if len(rows.class_sizes) < 2:
         (label,) = rows.class_sizes
         raise BadData(
