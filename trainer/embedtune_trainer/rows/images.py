@@ -137,7 +137,7 @@ class ImageReader:
         """
         if isinstance(cell, Path | FileSlice):
             return cell
-        if cell is None or cell in ("", b""):
+        if cell is None or (isinstance(cell, str | bytes) and not cell.strip()):
             raise Blank
         if isinstance(cell, bytes):
             return self.keep(cell)
@@ -145,8 +145,6 @@ class ImageReader:
             return self.keep(_png(cell))
         if not isinstance(cell, str):
             raise Unfit(f"{kind_of(cell)} where an image is wanted: a path, a URL or bytes")
-        if not cell.strip():
-            raise Blank
         return self._from_text(cell.strip())
 
     def _from_text(self, value: str) -> Image:

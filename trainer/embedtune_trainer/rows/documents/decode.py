@@ -62,13 +62,16 @@ def _plain_21(doc: Document) -> Document:
             data = base64.b64decode(dense["buffer"])
             out[name] = _array(data, dense["dtype"], dense["shape"])
         elif doc.get(name) is not None:
-            out[name] = _pixels_or_numbers(doc[name])
+            out[name] = pixels_or_numbers(doc[name])
     out["chunks"] = [_plain_21(chunk) for chunk in doc.get("chunks") or ()]
     return out
 
 
-def _pixels_or_numbers(values: list[Any]) -> NDArray[np.generic]:
-    """JSON has lost the type: whole numbers from 0 to 255 in three dimensions are pixels."""
+def pixels_or_numbers(values: list[Any]) -> NDArray[np.generic]:
+    """A tensor out of JSON, which has lost its type.
+
+    Whole numbers from 0 to 255 in three dimensions are pixels.
+    """
     array = np.asarray(values)
     if array.ndim == 3 and array.dtype.kind == "i" and array.min() >= 0 and array.max() <= 255:
         return array.astype(np.uint8)

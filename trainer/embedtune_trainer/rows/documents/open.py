@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData
-from embedtune_trainer.rows.documents.decode import Document, decode
+from embedtune_trainer.rows.documents.decode import Document, decode, pixels_or_numbers
 from embedtune_trainer.rows.faults import Faults
 from embedtune_trainer.rows.messages import listed
 from embedtune_trainer.rows.records import Cell, Record, Stream, place
@@ -111,5 +111,7 @@ def _field(value: Any) -> Cell:  # noqa: ANN401  whatever a field holds
         if part is not None and len(part):
             if name == "bytes_" and isinstance(part, str):
                 return base64.b64decode(part)
+            if name == "tensor" and isinstance(part, list):
+                return pixels_or_numbers(part)
             return part  # type: ignore[no-any-return]
     return None

@@ -1,0 +1,243 @@
+"""What a data file holds, told before any GPU is asked for: counts, repeats, conflicts, samples."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from embedtune_trainer.errors import BadData
+from embedtune_trainer.rows.check import check_trainable
+from embedtune_trainer.rows.messages import shown
+from embedtune_trainer.rows.read import Reading
+from embedtune_trainer.rows.table import Images, Items, LabelledRows, PairRows, Texts, Vectors
+
+MOST_CLASSES: Final = 20
+SAMPLES: Final = 3
+EXAMPLES: Final = 3
+LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+"""Characters: the upper ends of the histogram's bars."""
+_BAR: Final = 40
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a data file holds.
+
+    Attributes:
+        source: its URI.
+        format: the file's format.
+        layout: labelled, pairs, scored or text-image.
+        columns: what each column that is read holds, and the column's name.
+        unused_columns: names of the others.
+        rows: how many are right.
+        classes: number of labels.
+        largest_classes: the first twenty labels with their rows.
+        singletons: labels with one row.
+        duplicates: rows that repeat an earlier row, exactly.
+        conflicts: items that stand under two labels, or pairs with two scores.
+        examples: some of these, for a person.
+        lengths: texts by their characters, by the upper end of each bar; no end for the last.
+        scores: least, mean and greatest of scored pairs.
+        samples: the first rows.
+        skipped: rows left out.
+        skipped_messages: why, of the first hundred.
+        problems: what a training would stumble over.
+    """
+
+    source: str
+    format: str
+    layout: str
+    columns: dict[str, str]
+    unused_columns: list[str]
+    rows: int
+    classes: int
+    largest_classes: dict[str, int]
+    singletons: int
+    duplicates: int
+    conflicts: int
+    examples: list[str]
+    lengths: dict[str, int]
+    scores: dict[str, float] | None
+    samples: list[str]
+    skipped: int
+    skipped_messages: list[str]
+    problems: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def summarize(reading: Reading) -> Summary:
+    """Look at all rows of what was read."""
+    rows = reading.rows
+    duplicates, conflicts, examples = _repeats(rows)
+    sizes = rows.class_sizes if isinstance(rows, LabelledRows) else Counter[str]()
+    scores_N = rows.scores_N if isinstance(rows, PairRows) else None
+    used = {column.at for column in reading.layout.columns}
+    return Summary(
+        source=rows.source,
+        format=reading.format,
+        layout=reading.layout.kind,
+        columns=_columns(reading),
+        unused_columns=[n for i, n in enumerate(reading.names or ()) if i not in used],
+        rows=len(rows),
+        classes=len(sizes),
+        largest_classes=dict(sorted(sizes.items(), key=lambda c: (-c[1], c[0]))[:MOST_CLASSES]),
+        singletons=rows.singletons if isinstance(rows, LabelledRows) else 0,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        examples=examples,
+        lengths=_lengths(rows),
+        scores=None if scores_N is None else _range(scores_N),
+        samples=[_sample(rows, index) for index in range(min(SAMPLES, len(rows)))],
+        skipped=rows.skipped.count,
+        skipped_messages=list(rows.skipped.first),
+        problems=_problems(rows, conflicts),
+    )
+
+
+def render(summary: Summary) -> str:
+    """For a person, in plain text."""
+    lines = [
+        summary.source,
+        f"  format      {summary.format}",
+        f"  layout      {summary.layout}",
+        *(f"  {what:<10}  column {name}" for what, name in summary.columns.items()),
+        f"  not read    {', '.join(summary.unused_columns) or 'nothing'}",
+        f"  rows        {summary.rows:,}",
+        f"  skipped     {summary.skipped:,}",
+        f"  duplicates  {summary.duplicates:,}",
+        f"  conflicts   {summary.conflicts:,}",
+    ]
+    if summary.scores:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in summary.scores.items())
+        lines.append(f"  scores      {told}")
+    if summary.classes:
+        lines.append(f"  classes     {summary.classes:,}, {summary.singletons:,} with a single row")
+        lines += ["", "rows  class"]
+        lines += [f"{size:>4,}  {name}" for name, size in summary.largest_classes.items()]
+        if more := summary.classes - len(summary.largest_classes):
+            lines.append(f"      and {more:,} more")
+    if summary.lengths:
+        lines += ["", "characters  texts"]
+        most = max(summary.lengths.values())
+        lines += [
+            f"{end:>10}  {count:>5,} {'#' * -(-_BAR * count // most)}".rstrip()
+            for end, count in summary.lengths.items()
+        ]
+    for title, messages in (
+        ("first rows", summary.samples),
+        ("repeats and conflicts", summary.examples),
+        ("skipped", summary.skipped_messages),
+        ("problems", summary.problems),
+    ):
+        lines += ["", title, *(f"  {line}" for line in messages)] if messages else []
+    return "\n".join(lines) + "\n"
+
+
+def _columns(reading: Reading) -> dict[str, str]:
+    layout = reading.layout
+    names = {
+        "labelled": ("item",),
+        "pairs": ("anchor", "positive"),
+        "scored": ("first", "second"),
+        "text-image": ("text", "image"),
+    }[layout.kind]
+    found = dict(zip(names, (column.name for column in layout.items), strict=False))
+    negatives = layout.items[len(names) :]
+    found |= {f"negative {i}": column.name for i, column in enumerate(negatives, 1)}
+    if layout.label:
+        found["label"] = layout.label.name
+    if layout.score:
+        found["score"] = layout.score.name
+    return found
+
+
+def _repeats(rows: LabelledRows | PairRows) -> tuple[int, int, list[str]]:
+    """Rows that repeat an earlier one, items in conflict, and examples of both."""
+    keys, values = _keys_and_values(rows)
+    first: dict[Hashable, tuple[int, Hashable]] = {}
+    duplicates: list[int] = []
+    conflicts: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for index, (key, value) in enumerate(zip(keys, values, strict=True)):
+        before = first.setdefault(key, (index, value))
+        if before[0] == index:
+            continue
+        if before[1] == value:
+            duplicates.append(index)
+        else:
+            conflicts[key].append(index)
+    told = [f"twice: {_sample(rows, index)}" for index in duplicates[:EXAMPLES]]
+    for key, indices in list(conflicts.items())[:EXAMPLES]:
+        told.append(f"{_sample(rows, first[key][0])}, and again: {_sample(rows, indices[0])}")
+    return len(duplicates), len(conflicts), told
+
+
+def _keys_and_values(
+    rows: LabelledRows | PairRows,
+) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
+    """What a row is about, and what it says of it."""
+    if isinstance(rows, LabelledRows):
+        return rows.items.identities(), rows.labels
+    sides = (rows.left, rows.right, *rows.negatives)
+    keys = list(zip(*(side.identities() for side in sides), strict=True))
+    return keys, [None] * len(rows) if rows.scores_N is None else rows.scores_N.tolist()
+
+
+def _texts(rows: LabelledRows | PairRows) -> list[Texts]:
+    sides: tuple[Items, ...]
+    if isinstance(rows, LabelledRows):
+        sides = (rows.items,)
+    else:
+        sides = (rows.left, rows.right, *rows.negatives)
+    return [side for side in sides if isinstance(side, Texts)]
+
+
+def _lengths(rows: LabelledRows | PairRows) -> dict[str, int]:
+    lengths = [len(text) for side in _texts(rows) for text in side.values]
+    if not lengths:
+        return {}
+    bars = np.bincount(np.searchsorted(LENGTHS, lengths), minlength=len(LENGTHS) + 1).tolist()
+    ends = [f"to {end}" for end in LENGTHS] + [f"over {LENGTHS[-1]}"]
+    used = [index for index, count in enumerate(bars) if count]
+    return {ends[i]: bars[i] for i in range(used[0], used[-1] + 1)}
+
+
+def _range(scores_N: Any) -> dict[str, float]:  # noqa: ANN401  an array of any shape
+    return {
+        "least": float(scores_N.min()),
+        "mean": float(scores_N.mean()),
+        "greatest": float(scores_N.max()),
+    }
+
+
+def _sample(rows: LabelledRows | PairRows, index: int) -> str:
+    if isinstance(rows, LabelledRows):
+        return f"{_item(rows.items, index)} is {shown(rows.labels[index])}"
+    score = "" if rows.scores_N is None else f", {rows.scores_N[index]:g}"
+    return f"{_item(rows.left, index)} with {_item(rows.right, index)}{score}"
+
+
+def _item(items: Items, index: int) -> str:
+    if isinstance(items, Vectors):
+        return f"a vector of {items.values_ND.shape[1]}"
+    if isinstance(items, Images):
+        return f"[{items.names[index].rpartition(': ')[2]}]"
+    return shown(items.values[index])
+
+
+def _problems(rows: LabelledRows | PairRows, conflicts: int) -> list[str]:
+    found = []
+    if isinstance(rows, LabelledRows):
+        try:
+            check_trainable(rows)
+        except BadData as error:
+            found.append(str(error).removeprefix(f"{rows.source}: "))
+        if conflicts:
+            found.append(f"{conflicts:,} items stand under more than one label")
+    elif conflicts:
+        found.append(f"{conflicts:,} pairs have more than one score")
+    return found
