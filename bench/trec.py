@@ -35,11 +35,13 @@ from torch.nn.functional import normalize
 
 import localassets
 from embedtune_api.spec import Dataset, Encoder, Objective, Training
+from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
-from embedtune_trainer.evaluation.retrieval import search_metrics
+from embedtune_trainer.evaluation.retrieval import same_label, search_metrics
 from embedtune_trainer.fit import fit
-from embedtune_trainer.rows.csv_file import read_rows
+from embedtune_trainer.rows.read import Wanted, read_rows
 from embedtune_trainer.rows.table import Items, LabelledRows, Texts
+from embedtune_trainer.tasks import build_task
 
 RESULT = Path(__file__).parent / "results" / "trec.md"
 EPOCHS, BATCH, RATE, MARGIN = 1, 64, 5e-5, 0.2
@@ -78,16 +80,17 @@ class Judge:
     def __init__(self, train: LabelledRows, test: LabelledRows) -> None:
         self.train, self.test = train, test
         number = {label: i for i, label in enumerate(sorted({*train.labels, *test.labels}))}
-        self._train_labels = torch.tensor([number[label] for label in train.labels])
-        self._test_labels = torch.tensor([number[label] for label in test.labels])
+        self._relevance = same_label(
+            *(torch.tensor([number[label] for label in side.labels]) for side in (test, train))
+        )
 
     def __call__(self, encode: Callable[[Items], torch.Tensor]) -> tuple[float, float]:
         """P@1 and mAP; fails if scikit-learn finds another mAP."""
         queries, index = encode(self.test.items), encode(self.train.items)
-        found = search_metrics(queries, self._test_labels, index, self._train_labels, (1,))
+        found = search_metrics(queries, index, self._relevance, (1,))
         scores = (normalize(queries, dim=-1) @ normalize(index, dim=-1).T).double().numpy()
         scores -= 1e-12 * np.arange(scores.shape[1])  # of equal ones, the earlier goes first
-        relevant = (self._test_labels[:, None] == self._train_labels).numpy()
+        relevant = self._relevance(0, len(queries)).numpy()
         second = np.mean(
             [
                 average_precision_score(r, s)
@@ -106,7 +109,9 @@ def embedtune(seed: int, judge: Judge) -> Outcome:
     embedder = load_encoder(Fetched("", folder), Encoder(backbone=f"file://{folder}"), seed)
     training = Training(epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, seed=seed)
     objective = Objective(loss_options={"margin": MARGIN})
-    report = fit(embedder, judge.train, objective, training, Silent())
+    encoders = Encoders.single(embedder)
+    task = build_task(encoders, judge.train, objective, training)
+    report = fit(encoders, task, training, Silent())
     return Outcome("embedtune", seed, *judge(embedder.encode), report.seconds)
 
 
@@ -198,7 +203,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     paths = localassets.trec()
-    train, test = (read_rows(p, Dataset(uri=f"file://{p}")) for p in (paths.train, paths.test))
+    train, test = (
+        read_rows(p, Dataset(uri=f"file://{p}"), Wanted("text", "text"))
+        for p in (paths.train, paths.test)
+    )
     judge = Judge(train, test)
     start = check_same_start(judge)
     outcomes: list[Outcome] = []

@@ -1,6 +1,7 @@
 """What the command line says, word for word."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -37,12 +38,13 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("command", ["", "run", "validate"])
+@pytest.mark.parametrize("command", ["", "run", "validate", "data check"])
 def test_help_is_the_golden_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main([*command.split(), "--help"])
     assert raised.value.code == 0
-    assert capsys.readouterr().out == (GOLDEN / f"embedtune-{command or 'help'}.txt").read_text()
+    golden = GOLDEN / f"embedtune-{command.replace(' ', '-') or 'help'}.txt"
+    assert capsys.readouterr().out == golden.read_text()
 
 
 @pytest.mark.parametrize("uri", [RESULT.model and RESULT.model.uri, "s3://models/tuned/uid/"])
@@ -99,3 +101,18 @@ def test_help_and_validation_import_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_data_check_shows_what_a_job_would_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tiny.write_csv(tmp_path / "train.csv", tiny.rows(40))
+    assert main(["data", "check", str(file)]) == 0
+    assert "classes     4, 0 with a single row" in capsys.readouterr().out
+    assert main(["data", "check", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 40
+    tiny.write_csv(file, [("a", "x"), ("b", "x")])
+    assert main(["data", "check", str(file)]) == 65
+    out, err = capsys.readouterr()
+    assert "layout      labelled" in out
+    assert "only one class" in err

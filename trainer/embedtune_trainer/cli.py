@@ -14,6 +14,7 @@ from threading import Event
 
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
+from embedtune_trainer import datacheck
 from embedtune_trainer.failures import Ending, ending_of
 from embedtune_trainer.jobfile import read_job
 
@@ -179,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one job")
     validate.set_defaults(action=_validate)
+    datacheck.add_command(commands)
     return parser
 
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import Diverged, Interrupted
+from embedtune_trainer.images.prefetch import prefetched
 from embedtune_trainer.objectives.loss import BatchLoss
 from embedtune_trainer.optimizer import (
     MAX_GRADIENT_NORM,
@@ -134,15 +136,17 @@ class _Run:
         for epoch in range(self.training.epochs):
             seed_everything(seed, epoch)
             variation = int(np.random.SeedSequence((seed, epoch, 0xA06)).generate_state(1)[0])
+            vary = variation if self.training.augmentation == "auto" else None
 
-            def make(batch: Indices, variation: int = variation) -> list[list[Part]]:
-                return [prepare(c, batch, self.device, variation) for c in self.task.columns]
+            def make(batch: Indices, vary: int | None = vary) -> list[list[Part]]:
+                return [prepare(c, batch, self.device, vary) for c in self.task.columns]
 
             batches = self.task.sampler.epoch(epoch)
-            begun = time.perf_counter()
-            for batch, columns in zip(batches, map(make, batches), strict=True):
-                yield epoch, batch, columns, time.perf_counter() - begun
-                begun = time.perf_counter()
+            with closing(prefetched(make, batches)) as made:
+                for batch in batches:
+                    begun = time.perf_counter()
+                    columns = next(made)
+                    yield epoch, batch, columns, time.perf_counter() - begun
 
     def _step(self, batch: Indices, columns: list[list[Part]]) -> tuple[BatchLoss, Tensor]:
         """One optimizer step.
