@@ -2,13 +2,15 @@
 
 import base64
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from embedtune_api.spec import Dataset
+from embedtune_api.spec import Dataset, Storage
 from embedtune_trainer.errors import AccessDenied, BadData, SourceNotFound, StorageUnavailable
 from embedtune_trainer.rows.images import ImageFetcher
 from embedtune_trainer.rows.read import read_rows
+from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 from tests.trainer.rows.reading import IMAGE, URI, read, read_at, refused, refused_at
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -140,3 +142,17 @@ def test_text_where_an_image_is_wanted(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text('{"image": 5, "label": 1}\n')
     assert "column image: a number where an image is wanted" in refused_at(path, IMAGE)
+
+
+def test_many_images_from_s3_at_once(tmp_path, s3):
+    """Real servers, several threads, one client."""
+    uris = [s3.put(f"img/{n}.png", PNG + bytes([n])) for n in range(40)]
+    table = s3.uri("img/train.csv")
+    store = open_storage(Storage(), Event(), RetryPolicy(), s3.env)
+    content = "".join(f"{n}.png,x\n" for n in range(40)) + f"{uris[0]},y\n"
+    fetch = ImageFetcher(tmp_path / "work", store)
+    rows = read(tmp_path, content, uri=table, want=IMAGE, fetch=fetch)
+    assert [path.read_bytes()[-1] for path in rows.items.values] == [*range(40), 0]
+    assert len(list((tmp_path / "work").rglob("*/*"))) == 40
+    with pytest.raises(BadData, match=r"row 2, column .*no such object"):
+        read(tmp_path, "0.png,x\n40.png,y\n", uri=table, want=IMAGE, fetch=fetch)

@@ -1,6 +1,8 @@
 """Files from the web: what is taken, what is not, and that no name leads into the cluster."""
 
 import socket
+import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -168,6 +170,37 @@ def test_a_name_that_changes_its_address_gets_nowhere(server, tmp_path, monkeypa
     found = small().fetch_file(f"http://images.example:{port}/a.png", tmp_path / "y")
     assert found.read_bytes() == b"image"
     assert Handler.asked == [("/a.png", f"images.example:{port}")]
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """The key of images.example; its certificate lies beside it as .crt."""
+    file = tmp_path / "images.example.pem"
+    made = ("-keyout", file, "-out", file.with_suffix(".crt"), "-days", "2", "-nodes")
+    named = ("-subj", "/CN=images.example", "-addext", "subjectAltName=DNS:images.example")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", *made, *named)
+    subprocess.run(command, check=True, capture_output=True)
+    return file
+
+
+@pytest.mark.parametrize("name", ["images.example", "127.0.0.1"])
+def test_over_tls_the_server_proves_the_name(name, certificate, tmp_path, monkeypatch):
+    """The connection goes to an address, but it is the name that has to be in the certificate."""
+    monkeypatch.setenv(ALLOW_PRIVATE, "1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate.with_suffix(".crt"), certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.socket = tls.wrap_socket(running.socket, server_side=True)
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"https://{name}:{running.server_port}/a.png"
+        if name == "images.example":
+            assert small().fetch_file(url, tmp_path / "y").read_bytes() == b"image"
+        else:
+            with pytest.raises(BadData, match="no trusted connection"):
+                small().fetch_file(url, tmp_path / "y")
+        running.shutdown()
 
 
 def test_a_name_without_an_address(tmp_path):

@@ -202,8 +202,8 @@ class _Checked:
         for index, (name, what, kind) in sorted(self._wrong.items()):
             self._faults.add(self.where(index, Column(0, name)), what, kind)
         skipped = self._faults.finish(total)
-        kept = [i for i in range(len(self._gathered)) if i not in self._wrong]
-        return kept, skipped
+        every = range(len(self._gathered))
+        return ([i for i in every if i not in self._wrong] if self._wrong else every), skipped
 
     def _told(self, unfit: read.Unfit, index: int) -> str:
         if not isinstance(unfit, read.Blank):

@@ -40,7 +40,7 @@ class Blank(Unfit):
 
 def kind_of(cell: object) -> str:
     """What messages call a cell's type."""
-    return _KINDS.get(type(cell), "a file")
+    return _KINDS.get(type(cell), f"a {type(cell).__name__}")
 
 
 def text(cell: Cell) -> str:

@@ -104,7 +104,7 @@ def _http_client() -> urllib3.PoolManager:
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
         retries=False,
-        maxsize=4,
+        maxsize=8,
         ssl_context=ssl.create_default_context(),
     )
 

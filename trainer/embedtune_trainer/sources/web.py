@@ -65,6 +65,8 @@ class Web:
             try:
                 self._download(url, part)
                 part.replace(target)
+            except urllib3.exceptions.SSLError as error:
+                raise BadData(f"{url}: no trusted connection can be made: {error}") from None
             except (StorageUnavailable, urllib3.exceptions.HTTPError, OSError) as error:
                 if left == 0:
                     raise StorageUnavailable(f"{url}: {_plainly(error)}") from None
