@@ -97,6 +97,15 @@ def test_paths_in_a_file_from_s3_are_beside_it_there(tmp_path):
     assert [path.read_bytes() for path in rows.items.values] == [b"1", b"2"]
 
 
+def test_paths_in_a_folder_from_s3_are_in_the_folder(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "train.csv").write_text("a.png,x\n")
+    shelf = Shelf({})
+    fetch = ImageFetcher(tmp_path / ".work", shelf)
+    rows = read_rows(tmp_path, Dataset.parse({"uri": "s3://data/all"}), IMAGE, fetch=fetch)
+    assert (rows.items.values, shelf.asked) == ([tmp_path / "a.png"], [])
+
+
 def test_what_cannot_be_fetched_names_its_row(tmp_path):
     _, fetch = fetcher(tmp_path, a=b"1")
     with pytest.raises(

@@ -100,10 +100,11 @@ class ImageFetcher:
 class ImageReader:
     """Cells of one data file to images."""
 
-    def __init__(self, base: Path, source: str, fetch: ImageFetcher | None) -> None:
-        """Relative paths start at the folder `base`, or, for a file from S3, beside it there."""
+    def __init__(self, base: Path, source: str | None, fetch: ImageFetcher | None) -> None:
+        """Relative paths start at the folder `base`, or, where source is s3://, beside it there."""
         self._base = base
-        self._beside = source.rpartition("/")[0] + "/" if source.startswith("s3://") else None
+        from_s3 = source is not None and source.startswith("s3://")
+        self._beside = f"{source}".rpartition("/")[0] + "/" if from_s3 else None
         self._fetch = fetch
         self._fetched: dict[str, Path | TrainerError] = {}
 

@@ -90,8 +90,10 @@ def read(
     else:
         where = f"{dataset.uri}: row 1" if stream.format == "csv" else dataset.uri
         layout = by_name(stream.names, dataset, want, field, where)
-    base = path if path.is_dir() else path.parent
-    images = ImageReader(base, dataset.uri, fetch)
+    if path.is_dir():
+        images = ImageReader(path, None, fetch)
+    else:
+        images = ImageReader(path.parent, dataset.uri, fetch)
     rows, layout = build(stream, layout, want, faults, images, dataset.limit)
     return Reading(rows, stream.format, layout, stream.names)
 
