@@ -1,4 +1,7 @@
-"""`embedtune data check`: what a data file holds, before any GPU is asked for."""
+"""`embedtune data check`: what a data file holds, before any GPU is asked for.
+
+What reads data is imported when it is about to be read, so that help is quick.
+"""
 
 import argparse
 import json
@@ -6,21 +9,20 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from typing import TYPE_CHECKING, Final
 
 from embedtune_api.contract import ExitCode
 from embedtune_api.spec import Dataset, Storage
-from embedtune_trainer.rows.check import check_trainable
-from embedtune_trainer.rows.read import ImageFetcher, Wanted, read
-from embedtune_trainer.rows.summary import render, summarize
-from embedtune_trainer.sources.fetch import fetch_dataset
-from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 
-WANTED = {
-    "text": Wanted("text", "text"),
-    "image": Wanted("image", "image"),
-    "vector": Wanted("vector", "vector"),
-    "text-image": Wanted("text", "image"),
+if TYPE_CHECKING:
+    from embedtune_trainer.rows.table import Modality
+ITEMS: Final[dict[str, "tuple[Modality, Modality]"]] = {
+    "text": ("text", "text"),
+    "image": ("image", "image"),
+    "vector": ("vector", "vector"),
+    "text-image": ("text", "image"),
 }
+"""Modalities of a row's items, by what the model takes."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +37,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     check.add_argument("file", metavar="FILE", help="a path, or a URI that a job takes")
     check.add_argument(
-        "--items", choices=sorted(WANTED), default="text", help="what the model takes (text)"
+        "--items", choices=sorted(ITEMS), default="text", help="what the model takes (text)"
     )
     for option, field in (("--format", "format"), ("--layout", "layout")):
         check.add_argument(option, default="auto", help=f"as spec.data.train.{field} (auto)")
@@ -45,6 +47,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from embedtune_trainer.rows.check import check_trainable
+    from embedtune_trainer.rows.read import ImageFetcher, Wanted, read
+    from embedtune_trainer.rows.summary import render, summarize
+    from embedtune_trainer.sources.fetch import fetch_dataset
+    from embedtune_trainer.sources.storage import RetryPolicy, open_storage
+
     dataset = Dataset.parse(
         {
             "uri": _uri(arguments.file),
@@ -57,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> int:
         store = open_storage(Storage(), Event(), RetryPolicy())
         path = fetch_dataset(store, dataset.uri, Path(scratch) / "data")
         images = ImageFetcher(Path(scratch) / "images", store)
-        reading = read(path, dataset, WANTED[arguments.items], fetch=images)
+        reading = read(path, dataset, Wanted(*ITEMS[arguments.items]), fetch=images)
     summary = summarize(reading)
     as_json = json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(as_json if arguments.json else render(summary))
