@@ -8,6 +8,7 @@ starts at random cannot be told from one that was trained.
 import json
 import logging
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -24,6 +25,8 @@ WEIGHTS: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+OWN_CODE: Final = "brings its own code (auto_map), which is never run"
 UNUSED: Final = "pooler"
 """A layer over the first token that embeddings don't pass through; it may be missing."""
 
@@ -56,7 +59,12 @@ def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except UnpicklingError as error:
+        raise UnsupportedModel(
+            f"{folder.name}: its pickled weights hold more than tensors, which is code and is never"
+            " run; save them as model.safetensors"
+        ) from error
+    except BROKEN as error:
         raise UnsupportedModel(f"{folder.name}: the weights cannot be loaded: {error}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -80,6 +88,15 @@ def position_limit(backbone: PreTrainedModel) -> int | None:
     return limit
 
 
+def usual_pooling(backbone: PreTrainedModel) -> str:
+    """What is pooled by where a folder says nothing, as sentence-transformers has it.
+
+    In a causal decoder only the last token has seen the whole text; else it is the mean.
+    """
+    causal = any(getattr(module, "is_causal", False) for module in backbone.modules())
+    return "lasttoken" if causal and getattr(backbone.config, "is_causal", True) else "mean"
+
+
 def _config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untyped
     path = folder / "config.json"
     if not path.exists():
@@ -92,12 +109,15 @@ def _config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untype
     except (ValueError, AttributeError) as error:
         raise UnsupportedModel(f"{folder.name}: config.json is not a JSON object") from error
     if kind not in CONFIG_MAPPING:
-        own_code = (
-            " and brings its own code (auto_map), which is never run" if raw.get("auto_map") else ""
-        )
+        own_code = f" and {OWN_CODE}" if raw.get("auto_map") else ""
         raise UnsupportedModel(
             f"{folder.name}: config.json names the model_type {kind!r}, which transformers does"
             f" not know{own_code}"
+        )
+    if raw.get("auto_map"):
+        raise UnsupportedModel(
+            f"{folder.name}: config.json {OWN_CODE}; if transformers' own {kind} is the same"
+            " network, use a copy of the folder without auto_map"
         )
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     if config.is_encoder_decoder:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from embedtune_trainer.embedder.layers import Dense, Layer, LayerNorm, Normalize
 from embedtune_trainer.embedder.pooling import POOLINGS
+from embedtune_trainer.embedder.weights import read_state
 from embedtune_trainer.errors import UnsupportedModel
 
 TYPES: Final = "sentence_transformers.models"
@@ -194,13 +194,9 @@ _READERS: Final[dict[str, Callable[[Path], Layer]]] = {
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (folder / "model.safetensors").exists():
-        return load_file(folder / "model.safetensors")
-    if (folder / "pytorch_model.bin").exists():
-        weights: dict[str, Tensor] = torch.load(
-            folder / "pytorch_model.bin", map_location="cpu", weights_only=True
-        )
-        return weights
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return read_state(folder / name)
     raise UnsupportedModel(f"{folder.parent.name}: {folder.name} has no model.safetensors")
 
 

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
-from embedtune_trainer.embedder.backbone import load_backbone, position_limit
+from embedtune_trainer.embedder.backbone import load_backbone, position_limit, usual_pooling
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
@@ -43,7 +43,22 @@ def load_text_encoder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
     if encoder.cut != "auto":
         raise BadSpec("spec.model.cut: is for images; for texts it is what the last layer gives")
     found = read_layout(folder)
-    network = load_backbone(found.transformer, seed)
+    return text_embedder(load_backbone(found.transformer, seed), found, encoder, seed)
+
+
+def text_embedder(network: PreTrainedModel, found: Layout, encoder: Encoder, seed: int) -> Embedder:
+    """The rest of the way, for a network that is loaded already.
+
+    Args:
+        network: gives token vectors.
+        found: what its folder says besides its weights, and where the tokenizer is.
+        encoder: what the spec says.
+        seed: of new layers.
+
+    Raises:
+        UnsupportedModel: there is no tokenizer that can be used.
+        BadSpec: the spec asks for what this model cannot do.
+    """
     backbone = TextBackbone(network, int(network.config.hidden_size))
     tokenizer = load_tokenizer(found.transformer, lower_case=found.lower_case)
     length = _max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
@@ -66,7 +81,7 @@ def load_text_encoder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
 
     return assemble(
         backbone,
-        Own("text", found.pooling or ("mean",), found.layers, found.normalize),
+        Own("text", found.pooling or (usual_pooling(network),), found.layers, found.normalize),
         encoder,
         seed,
         processor=TextTokenizer(tokenizer, length, found.prompt),
