@@ -85,15 +85,15 @@ def test_one_vector_passes_as_it_is():
 def test_a_pooling_that_makes_no_sense_is_refused(kind, name):
     spec = encoder(pooling=name)
     if name in FITTING[kind]:
-        assert choose_pooling(spec, kind, ("mean",)).modes is not None
+        assert choose_pooling(spec, kind, Pooling(("mean",))).modes is not None
     else:
         with pytest.raises(BadSpec, match=rf"spec.model.pooling: {name} is not for"):
-            choose_pooling(spec, kind, ("mean",))
+            choose_pooling(spec, kind, Pooling(("mean",)))
 
 
 def test_cls_needs_a_class_token():
     with pytest.raises(BadSpec, match="cls is not for the tokens of an image"):
-        choose_pooling(encoder(pooling="cls"), "tokens", ("mean",), class_token=False)
+        choose_pooling(encoder(pooling="cls"), "tokens", Pooling(("mean",)), class_token=False)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_cls_needs_a_class_token():
 )
 def test_wrong_options_are_named(given, said):
     with pytest.raises(BadSpec, match=said):
-        choose_pooling(encoder(**given), "text", ("mean",))
+        choose_pooling(encoder(**given), "text", Pooling(("mean",)))

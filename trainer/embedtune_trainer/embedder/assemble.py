@@ -9,10 +9,11 @@ from torch import nn
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.features import Backbone, FeatureKind
 from embedtune_trainer.embedder.freeze import freeze_backbone
+from embedtune_trainer.embedder.gem import GemOptions
 from embedtune_trainer.embedder.layers import Dense, Layer, Normalize, new_projection
 from embedtune_trainer.embedder.lora import add_adapters
 from embedtune_trainer.embedder.model import Embedder
-from embedtune_trainer.embedder.pooling import choose_pooling
+from embedtune_trainer.embedder.pooling import Pooling, choose_pooling
 from embedtune_trainer.embedder.processor import Processor
 from embedtune_trainer.errors import BadSpec
 
@@ -27,6 +28,7 @@ class Own:
         layers: what stands behind the pooling unless the spec has a projection.
         normalize: what `normalize` is unless the spec says; None if the folder says nothing.
         class_token: whether the first token stands for all of them.
+        gem: GeM's options, if that is its pooling.
     """
 
     kind: FeatureKind
@@ -34,6 +36,7 @@ class Own:
     layers: tuple[Layer, ...] = ()
     normalize: bool | None = None
     class_token: bool = True
+    gem: GemOptions | None = None
 
 
 def assemble(
@@ -50,7 +53,9 @@ def assemble(
     Raises:
         BadSpec: the spec asks for what this backbone cannot do.
     """
-    pooling = choose_pooling(encoder, own.kind, own.pooling, class_token=own.class_token)
+    pooling = choose_pooling(
+        encoder, own.kind, Pooling(own.pooling, own.gem), class_token=own.class_token
+    )
     pooled = backbone.feature_dim * max(len(pooling.modes), 1)
     layers = _layers(own, encoder, pooled, seed)
     frozen = freeze_backbone(backbone.network, encoder)

@@ -9,6 +9,10 @@ FeatureKind = Literal["text", "tokens", "places", "vector"]
 """A text's tokens, an image's tokens, an image's places (rank 4), or one vector."""
 
 
+class Stop(nn.Identity):
+    """Stands where a network is left, in the place of its head; no part of the backbone."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """The backbone's output for a batch.

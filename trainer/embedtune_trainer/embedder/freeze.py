@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.features import Stop
 from embedtune_trainer.errors import BadSpec
 
 WHOLE = "backbone"
@@ -28,7 +29,7 @@ def freeze(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
     Raises:
         BadSpec: a glob matches no module; the message names those that come near.
     """
-    paths = [path for path, _ in backbone.named_modules() if path]
+    paths = module_paths(backbone)
     chosen: list[str] = []
     for glob in globs:
         matched = [""] if glob == WHOLE else [p for p in paths if fnmatchcase(p, glob)]
@@ -47,7 +48,7 @@ def freeze_all_but(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]
 
     A parameter that belongs to a module above a chosen one is frozen, too.
     """
-    paths = [path for path, _ in backbone.named_modules() if path]
+    paths = module_paths(backbone)
     kept: set[str] = set()
     for glob in globs:
         matched = [p for p in paths if fnmatchcase(p, glob)]
@@ -60,6 +61,11 @@ def freeze_all_but(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]
         for parameter in backbone.get_submodule(path).parameters(recurse=False):
             parameter.requires_grad_(False)
     return freeze(backbone, [p for p in paths if p in frozen and not set(_above(p)) & frozen])
+
+
+def module_paths(network: nn.Module) -> list[str]:
+    """The paths that globs can match."""
+    return [path for path, m in network.named_modules() if path and not isinstance(m, Stop)]
 
 
 def freeze_backbone(network: nn.Module, encoder: Encoder) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """From what was fetched to a model that can be trained: which kind of backbone it is, and how."""
 
+import json
+from pathlib import Path
+
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
@@ -19,11 +22,51 @@ def load_encoder(fetched: Fetched, encoder: Encoder, seed: int) -> Embedder:
         UnsupportedModel: the backbone cannot be loaded.
         BadSpec: the spec asks for what this model cannot do, or leaves nothing to train.
     """
-    from embedtune_trainer.embedder.text import load_text_encoder
-
-    if fetched.folder is None:
-        raise BadSpec(f"spec.model.backbone: {fetched.uri} cannot be loaded")
-    embedder = load_text_encoder(fetched.folder, encoder, seed)
+    embedder = _load(fetched, encoder, seed)
     if not any(parameter.requires_grad for parameter in embedder.parameters()):
         raise BadSpec(NOTHING_LEFT)
     return embedder
+
+
+def _load(fetched: Fetched, encoder: Encoder, seed: int) -> Embedder:
+    """By the kind of the backbone."""
+    scheme = encoder.backbone.partition("://")[0]
+    if scheme == "mlp":
+        from embedtune_trainer.embedder.mlp import load_mlp_encoder
+
+        return load_mlp_encoder(encoder, seed)
+    if scheme in ("torchvision", "timm"):
+        from embedtune_trainer.embedder.vision import load_vision_encoder
+
+        return load_vision_encoder(fetched, encoder, seed)
+    if fetched.folder is None:
+        raise BadSpec(f"spec.model.backbone: {fetched.uri} cannot be loaded")
+    return _load_folder(fetched.folder, encoder, seed)
+
+
+def _load_folder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
+    """By what lies in it."""
+    if (folder / "embedtune.json").exists() and not (folder / "config.json").exists():
+        from embedtune_trainer.embedder.reload import load_saved
+
+        return load_saved(folder, encoder, seed)
+    if _sees(folder):
+        from embedtune_trainer.embedder.hub_vision import load_hub_vision_encoder
+
+        return load_hub_vision_encoder(folder, encoder, seed)
+    from embedtune_trainer.embedder.text import load_text_encoder
+
+    return load_text_encoder(folder, encoder, seed)
+
+
+def _sees(folder: Path) -> bool:
+    """Whether config.json is that of a network over images alone."""
+    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        known = CONFIG_MAPPING[config["model_type"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # the text loader says what is wrong
+    model = MODEL_MAPPING.get(known, None)
+    return getattr(model, "main_input_name", None) == "pixel_values"

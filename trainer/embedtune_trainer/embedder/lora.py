@@ -102,10 +102,12 @@ def _delta(layer: nn.Module) -> Tensor:
 
 
 def _can_have_one(module: nn.Module) -> bool:
-    # a NonDynamicallyQuantizableLinear is part of a MultiheadAttention, which never calls it
-    return isinstance(module, nn.Linear | nn.Conv2d | Conv1D) and not isinstance(
-        module, NonDynamicallyQuantizableLinear
-    )
+    """A linear layer or convolution whose adapter can be merged."""
+    if isinstance(module, NonDynamicallyQuantizableLinear):
+        return False  # part of a MultiheadAttention, which never calls it
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1
+    return isinstance(module, nn.Linear | Conv1D)
 
 
 def _by_default(path: str, module: nn.Module) -> bool:

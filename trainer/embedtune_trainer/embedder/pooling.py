@@ -109,6 +109,12 @@ class Pooling(nn.Module):
         pooled = [self._pool(mode, hidden_BTH, mask_BT, feature.prefix) for mode in self.modes]
         return torch.cat(pooled, dim=-1)
 
+    def gem_options(self) -> GemOptions:
+        """GeM's options as they are now, p as it was learnt."""
+        if self.gem is None:
+            return GemOptions()
+        return self.gem.options.model_copy(update={"p": self.gem.p.item()})
+
     def _pool(self, mode: str, hidden_BTH: Tensor, mask_BT: Tensor, prefix: int) -> Tensor:
         if mode != "cls":
             hidden_BTH, mask_BT = hidden_BTH[:, prefix:], mask_BT[:, prefix:]
@@ -119,14 +125,14 @@ class Pooling(nn.Module):
 
 
 def choose_pooling(
-    encoder: Encoder, kind: FeatureKind, own: tuple[str, ...], *, class_token: bool = True
+    encoder: Encoder, kind: FeatureKind, own: Pooling, *, class_token: bool = True
 ) -> Pooling:
     """The pooling that the spec asks for, or else the backbone's own.
 
     Args:
         encoder: what the spec says.
         kind: of the feature.
-        own: what `auto` means, as Pooling takes it.
+        own: what `auto` means.
         class_token: whether the first of the tokens stands for all of them.
 
     Raises:
@@ -137,7 +143,7 @@ def choose_pooling(
         given = ", ".join(encoder.pooling_options)
         raise BadSpec(f"{field}Options: {name} takes no options (got {given}); gem does")
     if name == "auto":
-        return Pooling(own)
+        return own
     fitting = [n for n in FITTING[kind] if n != "cls" or class_token]
     if name not in fitting:
         raise BadSpec(f"{field}: {name} is not for {_WHAT[kind]}; use auto, {', '.join(fitting)}")
