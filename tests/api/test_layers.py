@@ -9,7 +9,8 @@ CASES = [
     ("embedtune_api.job", {"torch", "kopf", "lightkube", "yaml", "embedtune_trainer"}),
     ("embedtune_operator.__main__", {"torch", "transformers", "numpy", "embedtune_trainer"}),
     ("embedtune_trainer.__main__", {"kopf", "kubernetes", "lightkube", "embedtune_operator"}),
-    ("embedtune_trainer.train", {"kopf", "kubernetes", "lightkube", "embedtune_operator"}),
+    ("embedtune_trainer.train", {"kopf", "kubernetes", "torch", "embedtune_operator"}),
+    ("embedtune_trainer.rows.summary", {"torch", "transformers", "sentence_transformers"}),
 ]
 
 

@@ -11,6 +11,9 @@ from embedtune_trainer.rows.table import Modality
 from embedtune_trainer.sources.storage import Store
 
 _OF_SCHEME: dict[str, Modality] = {"torchvision": "image", "timm": "image", "mlp": "vector"}
+_OF_KIND: dict[str, Modality] = {"vision": "image", "mlp": "vector"}
+SETTINGS = "embedtune.json"
+"""In folders that embedtune wrote and that have no config.json."""
 _PAIR = Wanted("text", "image")
 _TASKS = {
     "text-to-text": Wanted("text", "text"),
@@ -50,18 +53,28 @@ def wanted_by(model: Model, store: Store, scratch: Path) -> Wanted:
 def _of_config(config: dict[str, Any]) -> Wanted:
     if {"text_config", "vision_config"} <= config.keys():
         return _PAIR
-    is_vision = "num_channels" in config or "image_size" in config or "preprocessing" in config
-    return Wanted("image", "image") if is_vision else Wanted("text", "text")
+    kind = _OF_KIND.get(config.get("kind", ""))
+    if kind is None:
+        kind = "image" if {"num_channels", "image_size"} & config.keys() else "text"
+    return Wanted(kind, kind)
 
 
 def _config(uri: str, store: Store, scratch: Path) -> dict[str, Any]:
-    """config.json of a model's folder; empty if there is none, as in some folders of texts."""
+    """What a model's folder says of itself; empty if it does not, as some folders of texts."""
+    if uri.startswith("hf://"):  # comes whole, by its commit
+        return _read(store.fetch_folder(uri, scratch) / "config.json")
+    for name in ("config.json", SETTINGS):
+        try:
+            found = _read(store.fetch_file(f"{uri.rstrip('/')}/{name}", scratch / name))
+        except SourceNotFound:
+            continue
+        return found
+    return {}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        if uri.startswith("hf://"):  # comes whole, by its commit
-            path = store.fetch_folder(uri, scratch) / "config.json"
-        else:
-            path = store.fetch_file(f"{uri.rstrip('/')}/config.json", scratch / "config.json")
         found = json.loads(path.read_bytes())
-    except (SourceNotFound, OSError, ValueError):
-        return {}
+    except (OSError, ValueError):
+        return {}  # what is wrong with it is said when the model is loaded
     return found if isinstance(found, dict) else {}
