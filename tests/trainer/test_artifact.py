@@ -34,6 +34,7 @@ class Tiny:
     embedding_dim = 3
 
     def save(self, folder: Path) -> None:
+        (folder / "modules.json").write_text("[]")
         (folder / "1_Pooling").mkdir()
         (folder / "1_Pooling" / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"weights")
@@ -110,3 +111,16 @@ def test_a_manifest_of_a_later_version_is_refused(staged: tuple[Path, ModelRef])
     (staged[0] / MANIFEST).write_text(json.dumps(raw))
     with pytest.raises(UnsupportedModel, match="not a manifest"):
         load_manifest(staged[0])
+
+
+def test_the_card_says_how_another_layout_is_loaded(tmp_path: Path) -> None:
+    class Other:
+        embedding_dim = 3
+
+        def save(self, folder: Path) -> None:
+            (folder / "model.safetensors").write_bytes(b"weights")
+
+    stage(Other(), tmp_path / "m", JOB, METRICS, "TripletMarginLoss", {})
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert 'model = load_saved(Path("path/to/this/folder"))' in card
+    assert "sentence" not in card.partition("## How good")[0]

@@ -20,9 +20,18 @@ from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.sources.storage import folder_files, without_manifest
+from embedtune_trainer.usage import embedding, is_sentence_transformers, loading
 
 CARD = "README.md"
 TRAINING = "training.json"
+_TAGS = {
+    True: """library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]""",
+    False: """library_name: embedtune
+tags: [feature-extraction, embedtune]""",
+}
+"""The card's metadata, by whether sentence-transformers reads the model."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -80,7 +89,10 @@ def stage(
     folder.mkdir(parents=True, exist_ok=True)
     embedder.save(folder)
     (folder / CARD).write_text(
-        model_card(job, metrics, objective, embedder.embedding_dim), encoding="utf-8"
+        model_card(
+            job, metrics, objective, embedder.embedding_dim, in_st=is_sentence_transformers(folder)
+        ),
+        encoding="utf-8",
     )
     training = {
         "job": job.trainer_input(),
@@ -163,7 +175,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def model_card(job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int) -> str:
+def model_card(
+    job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int, *, in_st: bool
+) -> str:
     """README.md: what the model is, how good, and how to use it."""
     spec = job.spec
     evaluation = spec.data.evaluation
@@ -172,14 +186,14 @@ def model_card(job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim
         if evaluation.queries and evaluation.index
         else evaluation.uri or "rows held out of the training data"
     )
+    *imports, load = loading("path/to/this/folder", sentence_transformers=in_st)
+    use = "\n".join([*imports, "", load, embedding(sentence_transformers=in_st)])
     rows = "\n".join(
         f"| {name} | {value} | {metrics.after.get(name, '')} |"
         for name, value in metrics.before.items()
     )
     return f"""---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]
+{_TAGS[in_st]}
 ---
 
 # {job.metadata.name}
@@ -197,10 +211,7 @@ An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
 ## Use it
 
 ```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-embeddings = model.encode(["a text", "another text"])
+{use}
 ```
 
 ## How good it is

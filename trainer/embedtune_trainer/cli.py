@@ -17,6 +17,7 @@ from embedtune_api.job import FineTuneJob
 from embedtune_trainer import datacheck
 from embedtune_trainer.failures import Ending, ending_of
 from embedtune_trainer.jobfile import read_job
+from embedtune_trainer.usage import is_sentence_transformers
 
 DESCRIPTION = """\
 Fine-tune embedding models. The same FineTuneJob file runs here and on a cluster
@@ -75,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         work_dir.mkdir(parents=True, exist_ok=True)
         result = _train(job, work_dir, stop, arguments.storage_patience_s, stack)
+        in_st = is_sentence_transformers(work_dir / "model")
     if arguments.json:
         sys.stdout.write(result.model_dump_json(by_alias=True, exclude_none=True) + "\n")
     else:
@@ -82,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         from embedtune_trainer.console import show_result
 
-        show_result(Console(), result)
+        show_result(Console(), result, sentence_transformers=in_st)
     return ExitCode.DONE
 
 

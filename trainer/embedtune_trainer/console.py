@@ -7,6 +7,7 @@ from rich.table import Table
 from embedtune_api.contract import TrainResult
 from embedtune_api.status import Metrics
 from embedtune_trainer.progress import Pace, clock_time, sentence
+from embedtune_trainer.usage import loading
 
 
 class ConsoleReporter:
@@ -55,7 +56,9 @@ class ConsoleReporter:
         self._console.print(sentence(message, facts), style="dim", markup=False, highlight=False)
 
 
-def show_result(console: Console, result: TrainResult) -> None:
+def show_result(
+    console: Console, result: TrainResult, *, sentence_transformers: bool = True
+) -> None:
     """The table of metrics, where the model is, and how to load it."""
     if result.metrics is not None:
         console.print(metrics_table(result.metrics))
@@ -67,7 +70,7 @@ def show_result(console: Console, result: TrainResult) -> None:
         console.print(
             f"Model: {model.uri}\n"
             f"       {model.embedding_dim} dimensions, {size}, {model.digest}\n\n"
-            f"Load it:\n{load_hint(model.uri)}",
+            f"Load it:\n{load_hint(model.uri, sentence_transformers=sentence_transformers)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -87,14 +90,12 @@ def metrics_table(metrics: Metrics) -> Table:
     return table
 
 
-def load_hint(uri: str) -> str:
-    """Two lines of Python that load the model, after a copy to this machine if need be."""
+def load_hint(uri: str, *, sentence_transformers: bool) -> str:
+    """Lines of Python that load the model, after a copy to this machine if need be."""
     folder = uri.removeprefix("file://").rstrip("/")
     copy = ""
     if not uri.startswith("file://"):
         folder = "model"
         copy = f"  aws s3 cp --recursive {uri} {folder}\n"
-    return (
-        f"{copy}  from sentence_transformers import SentenceTransformer\n"
-        f'  model = SentenceTransformer("{folder}")'
-    )
+    lines = loading(folder, sentence_transformers=sentence_transformers)
+    return copy + "\n".join(f"  {line}" for line in lines)
