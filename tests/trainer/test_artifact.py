@@ -50,6 +50,7 @@ def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) 
     folder, model = staged
     manifest = verify(folder)
     assert set(manifest.files) == {
+        "modules.json",
         "1_Pooling/config.json",
         "README.md",
         "model.safetensors",
