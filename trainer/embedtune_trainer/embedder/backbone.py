@@ -42,7 +42,21 @@ def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
     Raises:
         UnsupportedModel: what is missing, or does not fit.
     """
-    config = _config(folder)
+    return load_with(AutoModel, folder, _config(folder), seed)
+
+
+def load_with(maker: Any, folder: Path, config: Any, seed: int) -> PreTrainedModel:  # noqa: ANN401
+    """The same for a class of transformers that is known already.
+
+    Args:
+        maker: the class, or AutoModel.
+        folder: as for load_backbone.
+        config: of the network.
+        seed: for a pooler that the folder lacks.
+
+    Raises:
+        UnsupportedModel: what is missing, or does not fit.
+    """
     if not any((folder / name).exists() for name in WEIGHTS):
         raise UnsupportedModel(f"{folder.name}: no weights: none of {', '.join(WEIGHTS)} is there")
     torch.manual_seed(seed)
@@ -50,7 +64,7 @@ def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # what is missing is said below
     try:
-        backbone, info = AutoModel.from_pretrained(
+        backbone, info = maker.from_pretrained(
             str(folder),
             config=config,
             local_files_only=True,

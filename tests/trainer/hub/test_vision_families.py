@@ -1,0 +1,134 @@
+"""The usual image families: head left out, features as their own, all trained, saved whole."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.load import load_encoder
+from embedtune_trainer.embedder.vision_families import FAMILIES
+from embedtune_trainer.errors import BadSpec, UnsupportedModel
+from embedtune_trainer.sources.fetch import Fetched
+from tests.trainer.hub.vision_families import VISION_FAMILIES, images, pictures
+
+KINDS = ("ViT", "DINOv2 with registers", "ConvNext", "Swin", "SigLIP's image encoder")
+"""One of each way to have a feature."""
+EACH = pytest.mark.parametrize("family", VISION_FAMILIES, ids=lambda family: family.name)
+SOME = images()
+
+
+def load(folder, **model):
+    encoder = Encoder.parse({"backbone": "hf://org/name", **model})
+    return load_encoder(Fetched("hf://org/name", folder), encoder, seed=0)
+
+
+def inputs_of(embedder, items=SOME):
+    indices = np.arange(len(items))
+    return embedder.processor.batch(embedder.processor.table(items), indices, torch.device("cpu"))
+
+
+def in_transformers(folder):
+    """Outputs of AutoModel on what AutoImageProcessor makes, as a user has them."""
+    processor = hf.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    with torch.no_grad():
+        model = hf.AutoModel.from_pretrained(folder).eval()
+        return model(**processor(pictures(), return_tensors="pt"))
+
+
+@EACH
+def test_the_feature_is_the_familys_own_and_is_saved_whole(family, tmp_path):
+    embedder = load(family.save(tmp_path / "hub"), normalize=False)
+    network = embedder.backbone.network
+    assert type(network).__name__ == family.network
+    assert embedder.embedding_dim == family.dim
+    ours = embedder.encode(SOME)
+    assert torch.pdist(ours).min() > 1e-4
+    embedder.save(tmp_path / "saved")
+    out = in_transformers(tmp_path / "saved")
+    cls = not FAMILIES[network.config.model_type].pooled
+    theirs = out.last_hidden_state[:, 0] if cls else out.pooler_output.flatten(1)
+    assert (theirs - ours).abs().max() < 1e-5
+    assert torch.equal(load(tmp_path / "saved").encode(SOME), ours)
+
+
+OTHERS = pytest.mark.parametrize(
+    "family", [f for f in VISION_FAMILIES if f.name in KINDS], ids=lambda family: family.name
+)
+
+
+@OTHERS
+def test_other_poolings_come_back_as_they_were_saved(family, tmp_path):
+    folder = family.save(tmp_path / "hub")
+    seen = []
+    for pooling in family.raw:
+        embedder = load(folder, pooling=pooling, projection={"dim": 8})
+        embedder.save(tmp_path / pooling)
+        seen.append(embedder.encode(SOME))
+        assert seen[-1].shape == (len(SOME), 8)
+        assert torch.equal(load(tmp_path / pooling).encode(SOME), seen[-1])
+    assert torch.pdist(torch.stack(seen).flatten(1)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [(f, p) for f in VISION_FAMILIES for p in ("auto", "mean") if p == "auto" or f.name in KINDS],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_what_is_trainable_gets_a_gradient(family, pooling, tmp_path):
+    folder = family.save(tmp_path / "hub")
+    embedder = load(folder, pooling=pooling, projection={"dim": 8}).train()
+    embedder(inputs_of(embedder)).mul(torch.arange(8)).sum().backward()
+    named = list(embedder.named_parameters())
+    left_out = [name for name, p in named if p.requires_grad and p.grad is None]
+    assert [name for name in left_out if "mask_token" not in name] == []
+
+
+def test_images_of_another_size(tmp_path):
+    for family in (VISION_FAMILIES[0], VISION_FAMILIES[-1]):
+        folder = family.save(tmp_path / family.network)
+        embedder = load(folder, imageSize=48)
+        assert inputs_of(embedder).shape == (len(SOME), 3, 48, 48)
+        embedder.save(tmp_path / "saved")
+        again = load(tmp_path / "saved")
+        assert torch.equal(again.encode(SOME), embedder.encode(SOME))
+        processor = hf.AutoImageProcessor.from_pretrained(tmp_path / "saved", backend="pil")
+        values = processor(pictures(), return_tensors="pt")["pixel_values"]
+        assert values.shape == (len(SOME), 3, 48, 48)
+
+
+def test_frozen_layers_stay_as_they_are(tmp_path):
+    folder = next(f for f in VISION_FAMILIES if f.name == "ResNet").save(tmp_path / "hub")
+    embedder = load(folder, freeze=["embedder", "encoder.stages.0"]).train()
+    before = {k: v.clone() for k, v in embedder.backbone.network.state_dict().items()}
+    embedder(inputs_of(embedder)).sum().backward()
+    moved = {k for k, v in embedder.backbone.network.state_dict().items() if (v != before[k]).any()}
+    assert moved  # running statistics of what is not frozen
+    assert all(name.startswith("encoder.stages.1") for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"cut": "encoder.layer.0"}, r"spec.model.cut: is for torchvision:// and timm://"),
+        ({"pooling": "last"}, r"spec.model.pooling: last is not for the tokens of an image"),
+        ({"pooling": "none"}, r"spec.model.pooling: none is not for the tokens of an image"),
+        ({"freeze": ["encoder.layr"]}, r"spec.model.freeze: 'encoder.layr' matches no module"),
+        ({"freeze": ["backbone"]}, "nothing is left to train"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path, model, said):
+    with pytest.raises(BadSpec, match=said):
+        load(VISION_FAMILIES[0].save(tmp_path / "hub"), **model)
+
+
+def test_an_unknown_family_and_a_missing_preprocessing_are_said(tmp_path):
+    hf.PoolFormerModel(
+        hf.PoolFormerConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1])
+    ).save_pretrained(tmp_path / "pool")
+    with pytest.raises(UnsupportedModel, match=r"poolformer is none of .* vit, .*timm://NAME"):
+        load(tmp_path / "pool")
+    folder = VISION_FAMILIES[0].save(tmp_path / "hub")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(UnsupportedModel, match=r"no preprocessor_config.json"):
+        load(folder)
