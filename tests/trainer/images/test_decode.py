@@ -189,6 +189,7 @@ def test_text_chunks_that_unpack_to_much_are_refused():
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken TIFFs
 def test_a_truncated_file_is_refused_wherever_it_ends(file_format):
     data = encoded(photo(40, 30), file_format)
     for share in (0.02, 0.1, 0.3, 0.5, 0.8):
@@ -219,3 +220,22 @@ def chunk(name: bytes, content: bytes) -> bytes:
 def with_chunk(png: bytes, name: bytes, content: bytes) -> bytes:
     """The PNG with another chunk behind its header."""
     return png[:33] + chunk(name, content) + png[33:]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken TIFFs
+def test_damage_ends_in_an_image_or_in_bad_data(file_format):
+    """Whatever bytes are changed: no other error, and never another mode."""
+    whole = encoded(photo(24, 18), file_format)
+    chance = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in chance.integers(0, len(whole), 3):
+            damaged[place] = chance.integers(0, 256)
+        try:
+            outcomes.add(decode(bytes(damaged), "row 7", at_least=8).mode)
+        except BadData as error:
+            outcomes.add(str(error)[:7])
+    assert "row 7: " in outcomes
+    assert outcomes <= {"RGB", "row 7: "}
