@@ -9,6 +9,7 @@ import torch
 import transformers
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from torchvision import models
 from torchvision.models import get_weight
 from torchvision.transforms import v2
 
@@ -241,3 +242,22 @@ def test_kept_as_json(resize):
 def test_other_json_is_refused(change):
     with pytest.raises(UnsupportedModel, match="not a preprocessing of images"):
         Preprocessing.from_dict({**Preprocessing().to_dict(), **change})
+
+
+def test_every_classifier_of_torchvision():
+    names = models.list_models(module=models)
+    weights = [entry for name in names for entry in models.get_model_weights(name)]
+    assert len(weights) > 100
+    for entry in weights:
+        how = preprocessing_from_torchvision(entry.transforms())
+        assert how.size[0] == how.size[1] <= how.at_least
+
+
+def test_every_model_of_timm_but_those_that_pad():
+    for name in timm.list_pretrained():
+        cfg = timm.get_pretrained_cfg(name).to_dict()
+        if cfg["crop_mode"] == "border":
+            with pytest.raises(UnsupportedModel, match="crop_mode: border"):
+                preprocessing_from_timm(cfg)
+        else:
+            assert preprocessing_from_timm(cfg).size == tuple(cfg["input_size"][1:])
