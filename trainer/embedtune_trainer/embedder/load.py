@@ -41,11 +41,25 @@ def _load(fetched: Fetched, encoder: Encoder, seed: int) -> Embedder:
         return load_vision_encoder(fetched, encoder, seed)
     if fetched.folder is None:
         raise BadSpec(f"spec.model.backbone: {fetched.uri} cannot be loaded")
-    return _load_folder(fetched.folder, encoder, seed)
+    return load_folder(fetched.folder, encoder, seed)
 
 
-def _load_folder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
-    """By what lies in it."""
+def load_folder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
+    """By what lies in it; nothing may be left to train.
+
+    Raises:
+        UnsupportedModel: the folder cannot be loaded.
+        BadSpec: the spec asks for what this model cannot do, or a pair is given for one encoder.
+    """
+    from embedtune_trainer.embedder import clip, siglip
+
+    if clip.is_pair_folder(folder):
+        raise BadSpec(
+            f"spec.model.backbone: {encoder.backbone} is a pair of a text and an image encoder;"
+            " it is spec.model.backbone of a text-to-image job"
+        )
+    if siglip.is_siglip_text(folder):
+        return siglip.load_siglip_text(folder, encoder, seed)
     if (folder / "embedtune.json").exists() and not (folder / "config.json").exists():
         from embedtune_trainer.embedder.reload import load_saved
 

@@ -128,12 +128,13 @@ class TextTokenizer:
         return Tokens(ids.to(device, non_blocking=True), mask.to(device, non_blocking=True))
 
 
-def load_tokenizer(folder: Path, *, lower_case: bool) -> Any:  # noqa: ANN401  transformers leaves it untyped
+def load_tokenizer(folder: Path, *, lower_case: bool, maker: Any = AutoTokenizer) -> Any:  # noqa: ANN401  transformers leaves them untyped
     """The folder's own fast tokenizer.
 
     Args:
         folder: where its files lie.
         lower_case: put lower-casing first, as sentence-transformers' do_lower_case does.
+        maker: the class of transformers to load it with.
 
     Raises:
         UnsupportedModel: none there, none that the tokenizers library can run, or one without a
@@ -144,12 +145,12 @@ def load_tokenizer(folder: Path, *, lower_case: bool) -> Any:  # noqa: ANN401  t
             f"{folder.name}: no tokenizer: none of {', '.join(VOCABULARIES)} is there"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = maker.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise UnsupportedModel(
-            f"{folder.name}: the tokenizer cannot be loaded ({str(error).splitlines()[0]});"
+            f"{folder.name}: the tokenizer cannot be loaded ({str(error).strip().splitlines()[0]});"
             " the folder needs tokenizer.json and tokenizer_config.json"
         ) from error
     if not getattr(tokenizer, "is_fast", False):
