@@ -1,1 +1,1 @@
-"""Where files come from and models go to: S3, the local file system."""
+"""Where files come from and models go to: S3, the hub, claims, the local file system."""
