@@ -13,7 +13,7 @@ from embedtune_trainer.errors import BadSpec, Diverged, Interrupted
 from embedtune_trainer.fit import encode_parts, fit, prepare
 from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
-from embedtune_trainer.tasks import build_task, loss_name
+from embedtune_trainer.tasks import augmentation_for, build_task, loss_name
 from tests.trainer import tiny
 
 
@@ -208,6 +208,12 @@ def test_a_loss_that_does_not_suit_the_rows_is_refused(rows):
         loss_name(Objective(loss="CLIPLoss"), pairs())
     with pytest.raises(BadSpec, match="cannot be trained on labelled rows; use TripletMarginLoss"):
         loss_name(Objective(loss="MultipleNegativesRankingLoss"), rows)
+
+
+def test_captioned_images_keep_their_sides_and_colours(rows):
+    assert augmentation_for(rows).flip > 0
+    assert augmentation_for(pairs()).flip == 0
+    assert augmentation_for(pairs()).saturation == 0
 
 
 def test_a_miner_for_pairs_is_refused(plain):

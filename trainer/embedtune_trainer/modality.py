@@ -12,7 +12,7 @@ from embedtune_trainer.sources.storage import Store
 
 _OF_SCHEME: dict[str, Modality] = {"torchvision": "image", "timm": "image", "mlp": "vector"}
 _OF_KIND: dict[str, Modality] = {"vision": "image", "mlp": "vector"}
-SETTINGS = "embedtune.json"
+SETTINGS = ("embedtune.json", "pair.json")
 """In folders that embedtune wrote and that have no config.json."""
 _PAIR = Wanted("text", "image")
 _TASKS = {
@@ -51,7 +51,7 @@ def wanted_by(model: Model, store: Store, scratch: Path) -> Wanted:
 
 
 def _of_config(config: dict[str, Any]) -> Wanted:
-    if {"text_config", "vision_config"} <= config.keys():
+    if {"text_config", "vision_config"} <= config.keys() or {"text", "image"} <= config.keys():
         return _PAIR
     kind = _OF_KIND.get(config.get("kind", ""))
     if kind is None:
@@ -63,7 +63,7 @@ def _config(uri: str, store: Store, scratch: Path) -> dict[str, Any]:
     """What a model's folder says of itself; empty if it does not, as some folders of texts."""
     if uri.startswith("hf://"):  # comes whole, by its commit
         return _read(store.fetch_folder(uri, scratch) / "config.json")
-    for name in ("config.json", SETTINGS):
+    for name in ("config.json", *SETTINGS):
         try:
             found = _read(store.fetch_file(f"{uri.rstrip('/')}/{name}", scratch / name))
         except SourceNotFound:

@@ -17,6 +17,8 @@ from embedtune_trainer.batches.sampler import ClassSampler
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.images.augment import OF_CAPTIONED, OF_CLASSES, Augmentation
+from embedtune_trainer.images.processor import ImageProcessor
 from embedtune_trainer.objectives.loss import BatchLoss
 from embedtune_trainer.objectives.options import read_options
 from embedtune_trainer.objectives.pairs import (
@@ -100,6 +102,9 @@ def build_task(
         BadSpec: a loss that does not suit the rows, or a wrong option.
     """
     name = loss_name(objective, rows)
+    for embedder in (encoders.left, encoders.right):
+        if isinstance(embedder.processor, ImageProcessor):
+            embedder.processor.augmentation = augmentation_for(rows)
     if isinstance(rows, LabelledRows):
         return _labelled(name, encoders, rows, objective, training)
     if objective.miner_options:
@@ -115,6 +120,11 @@ def build_task(
         _pair_loss(name, encoders, rows, relation, objective),
         {"duplicate_rows": relation.duplicates} | _full_texts(columns),
     )
+
+
+def augmentation_for(rows: Rows) -> Augmentation:
+    """How images are varied: a caption may name sides and colours, a class does not."""
+    return OF_CLASSES if isinstance(rows, LabelledRows) else OF_CAPTIONED
 
 
 def _suitable(rows: Rows) -> tuple[str, ...]:

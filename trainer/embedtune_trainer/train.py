@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from embedtune_api.contract import TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_api.spec import Dataset, Model
+from embedtune_api.spec import Dataset, Encoder, Model
 from embedtune_api.status import Headline, Metrics
 from embedtune_trainer.artifact import stage
 from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
@@ -21,12 +21,13 @@ from embedtune_trainer.progress import Reporter
 from embedtune_trainer.rows.check import check_trainable
 from embedtune_trainer.rows.read import ImageFetcher, Wanted, read_rows
 from embedtune_trainer.rows.table import Rows
-from embedtune_trainer.sources.fetch import fetch_backbone, fetch_dataset
+from embedtune_trainer.sources.fetch import Fetched, fetch_backbone, fetch_dataset
 from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
     from embedtune_trainer.fit import FitReport
+    from embedtune_trainer.tasks import Task
 
 Stop = Callable[[], bool]
 
@@ -66,7 +67,8 @@ def run(
 
     loss_name(spec.objective, rows)
     rows, measure = plan_evaluation(spec.data, rows, spec.training.seed, files.read)
-    encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop)
+    revisions: dict[str, str] = {}
+    encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop, revisions)
     task = build_task(encoders, rows, spec.objective, spec.training)
     reporter.note(
         "ready",
@@ -89,7 +91,7 @@ def run(
     reporter.note("measured", **_facts(metrics.headline))
     reporter.phase("Exporting")
     model = stage(
-        encoders, work_dir / "model", job, metrics, task.name, _report(report) | task.facts
+        encoders, work_dir / "model", job, metrics, task.name, _report(report, task, revisions)
     )
     with _about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
@@ -97,19 +99,39 @@ def run(
     return TrainResult(model=model, metrics=metrics, train_seconds=round(report.seconds, 3))
 
 
-def _encoders(model: Model, store: Store, work_dir: Path, seed: int, stop: Stop) -> "Encoders":
-    """What the spec's model describes, fetched and loaded."""
+def _encoders(
+    model: Model, store: Store, work_dir: Path, seed: int, stop: Stop, revisions: dict[str, str]
+) -> "Encoders":
+    """What the spec's model describes, fetched and loaded; commits of a hub go into `revisions`."""
     from embedtune_trainer.embedder.encoders import Encoders
     from embedtune_trainer.embedder.load import load_encoder
+    from embedtune_trainer.embedder.pair import build_pair, is_pair_folder, load_pair
 
+    def fetched(encoder: Encoder, field: str) -> Fetched:
+        with _about(field):
+            found = fetch_backbone(store, encoder, work_dir / field)
+            if found.revision is not None:
+                revisions[found.uri] = found.revision
+        _go_on(stop)
+        return found
+
+    if model.text is not None and model.image is not None:
+        towers = []
+        for name, tower in (("text", model.text), ("image", model.image)):
+            field = f"spec.model.{name}.backbone"
+            found = fetched(tower, field)
+            with _about(f"{field}: {tower.backbone}"):
+                towers.append(load_encoder(found, tower, seed))
+        return Encoders.pair(build_pair(*towers))
     encoder = model.encoder
     if encoder is None:
-        raise BadSpec("spec.model.text: a pair of encoders cannot be trained yet")
-    with _about("spec.model.backbone"):
-        fetched = fetch_backbone(store, encoder, work_dir / "backbone")
-    _go_on(stop)
-    with _about(f"spec.model.backbone: {encoder.backbone}"):
-        return Encoders.single(load_encoder(fetched, encoder, seed))
+        raise BadSpec("spec.model: give backbone, or text and image with a backbone each")
+    field = "spec.model.backbone"
+    found = fetched(encoder, field)
+    with _about(f"{field}: {encoder.backbone}"):
+        if found.folder is not None and is_pair_folder(found.folder):
+            return Encoders.pair(load_pair(found, model, seed))
+        return Encoders.single(load_encoder(found, encoder, seed))
 
 
 class _Files:
@@ -163,7 +185,8 @@ def _facts(headline: Headline) -> dict[str, object]:
     return {"metric": headline.name, "before": headline.before, "after": headline.after}
 
 
-def _report(report: "FitReport") -> dict[str, object]:
+def _report(report: "FitReport", task: "Task", revisions: dict[str, str]) -> dict[str, object]:
     """What training.json says of the training: all but times, which no run repeats."""
     times = ("seconds", "data_wait_ratio")
-    return {name: value for name, value in asdict(report).items() if name not in times}
+    told = {name: value for name, value in asdict(report).items() if name not in times}
+    return {**told, **task.facts, "revisions": revisions}
