@@ -54,7 +54,7 @@ def test_what_makes_no_sense_is_refused(spec, said):
 
 def test_other_data_are_refused():
     embedder = load(projection=HEAD)
-    with pytest.raises(BadData, match="have 2 numbers, but spec.model.backbone is mlp://6"):
+    with pytest.raises(BadData, match=r"have 2 numbers, but spec.model.backbone is mlp://6"):
         embedder.encode(Vectors(np.zeros((1, 2), np.float32)))
     with pytest.raises(TypeError, match="items that are text"):
         embedder.encode(Texts(["a"]))

@@ -6,12 +6,14 @@ for, it takes the last map of places, or sequence of tokens, before the head ins
 
 import difflib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import Tensor, nn
 
 from embedtune_trainer.embedder.features import FeatureKind, Stop
+from embedtune_trainer.embedder.freeze import above
 from embedtune_trainer.embedder.heads import Head, in_front
 from embedtune_trainer.embedder.trace import (
     BATCH,
@@ -23,6 +25,13 @@ from embedtune_trainer.embedder.trace import (
 from embedtune_trainer.errors import BadSpec
 
 FIELD = "spec.model.cut"
+PARTS: Final[dict[str, Callable[[Any, Tensor], Any]]] = {
+    "features": lambda network, images: network.forward_features(images),
+    "pre_logits": lambda network, images: network.forward_head(
+        network.forward_features(images), pre_logits=True
+    ),
+}
+"""What timm's networks can be asked for: features before pooling, and what goes into the heads."""
 MOST_PREFIX = 16
 """Most class and register tokens that stand before an image's places."""
 
@@ -33,19 +42,20 @@ class Cut:
 
     Attributes:
         path: of a module; empty for the network itself.
-        side: its input, its output, or what its forward_features gives (timm's).
+        side: its input, its output, or one of PARTS, of the network itself.
         call: the how manieth call of the module, from 1.
     """
 
     path: str
-    side: Literal["input", "output", "features"]
+    side: Literal["input", "output", "features", "pre_logits"]
     call: int = 1
 
     def __str__(self) -> str:
         """As messages and reports have it."""
-        what = {"input": "input of", "output": "output of", "features": "forward_features of"}
+        if self.side in PARTS:
+            return f"what timm calls {self.side}"
         again = f" (call {self.call})" if self.call > 1 else ""
-        return f"{what[self.side]} {self.path or 'the network'}{again}"
+        return f"{self.side} of {self.path or 'the network'}{again}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ def cut_unpooled(run: Trace, head: Head | None) -> Cut | None:
     before = sorted((c for c in run.calls if c.left < end), key=lambda c: -c.left)
     for call in before:
         shape = tuple(call.output.shape) if call.output is not None else ()
-        if len(shape) in (3, 4) and shape[0] == BATCH and _places(shape) > 1:
+        if len(shape) in (3, 4) and shape[0] == BATCH and places_in(shape) > 1:
             return Cut(call.path, "output", call.number)
     return None
 
@@ -132,9 +142,8 @@ def run_to(network: nn.Module, cut: Cut, inputs: Any) -> Tensor:  # noqa: ANN401
     Returns:
         What stands there.
     """
-    if cut.side == "features":
-        features: Any = network
-        return _tensor(features.forward_features(inputs))
+    if cut.side in PARTS:
+        return _tensor(PARTS[cut.side](network, inputs))
     if not cut.path:
         return _tensor(network(inputs))
     calls = itertools.count(1)
@@ -169,15 +178,14 @@ def removable(run: Trace, cut: Cut) -> tuple[str, ...]:
     before = {c.path for c in run.calls if c.entered < end}
     after = {c.path for c in run.calls} - before
     used = used_parameters(_node(run, cut))
-    gone: list[str] = []
+    needed = {up for path in (*before, cut.path) for up in above(path)} | before
+    gone: dict[str, None] = {}
     for path, module in network.named_modules():
-        if not path or any(path.startswith(f"{above}.") for above in gone):
+        if not path or path in needed or not gone.keys().isdisjoint(above(path)):
             continue
         parameters = list(module.parameters())
-        needed = path in before or any(id(p) in used for p in parameters)
-        below = any(name.startswith(f"{path}.") for name in before)
-        if not needed and not below and (path in after or parameters):
-            gone.append(path)
+        if (path in after or parameters) and not any(id(p) in used for p in parameters):
+            gone[path] = None
     return tuple(gone)
 
 
@@ -217,14 +225,14 @@ def _tensor(value: object) -> Tensor:
 
 
 def _at(run: Trace, cut: Cut) -> Tensor | None:
-    if cut.side == "features" or not cut.path:
+    if cut.side in PARTS or not cut.path:
         return run.output
     call = run.of(cut.path)[cut.call - 1]
     return call.input if cut.side == "input" else call.output
 
 
 def _node(run: Trace, cut: Cut) -> object:
-    if cut.side == "features" or not cut.path:
+    if cut.side in PARTS or not cut.path:
         return run.output.grad_fn if run.output is not None else None
     call = run.of(cut.path)[cut.call - 1]
     return call.input_node if cut.side == "input" else call.node
@@ -232,13 +240,13 @@ def _node(run: Trace, cut: Cut) -> object:
 
 def _end(run: Trace, cut: Cut) -> int:
     """The event at which the cut is reached."""
-    if cut.side == "features" or not cut.path:
+    if cut.side in PARTS or not cut.path:
         return max(call.left for call in run.calls) + 1
     call = run.of(cut.path)[cut.call - 1]
     return call.entered if cut.side == "input" else call.left
 
 
-def _places(shape: Shape) -> int:
+def places_in(shape: Shape) -> int:
     """Places or tokens in a feature of this shape."""
     if len(shape) == 3:
         return shape[1]
@@ -249,7 +257,7 @@ def _prefix(run: Trace, tokens: int) -> int:
     """Tokens beyond those of the last map of places; what timm says if there was no map."""
     for call in reversed(run.calls):
         shape = tuple(call.output.shape) if call.output is not None else ()
-        if len(shape) == 4 and shape[0] == BATCH and 0 <= tokens - _places(shape) <= MOST_PREFIX:
-            return tokens - _places(shape)
+        if len(shape) == 4 and shape[0] == BATCH and 0 <= tokens - places_in(shape) <= MOST_PREFIX:
+            return tokens - places_in(shape)
     said = getattr(run.network, "num_prefix_tokens", 0)
     return said if isinstance(said, int) else 0

@@ -55,12 +55,12 @@ def freeze_all_but(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]
         if not matched:
             raise BadSpec(no_match(f"{FIELD}AllBut", glob, paths))
         kept.update(matched)
-    above = {"", *(up for path in kept for up in _above(path))}
-    frozen = {p for p in paths if p not in above and not {p, *_above(p)} & kept}
-    for path in above:
+    ancestors = {"", *(up for path in kept for up in above(path))}
+    frozen = {p for p in paths if p not in ancestors and not {p, *above(p)} & kept}
+    for path in ancestors:
         for parameter in backbone.get_submodule(path).parameters(recurse=False):
             parameter.requires_grad_(False)
-    return freeze(backbone, [p for p in paths if p in frozen and not set(_above(p)) & frozen])
+    return freeze(backbone, [p for p in paths if p in frozen and not set(above(p)) & frozen])
 
 
 def module_paths(network: nn.Module) -> list[str]:
@@ -96,10 +96,11 @@ def no_match(field: str, glob: str, paths: Sequence[str], what: str = "module") 
     )
 
 
-def _above(path: str) -> list[str]:
+def above(path: str) -> list[str]:
+    """The paths of the modules that hold this one, but for the network's own."""
     parents = path.split(".")
     return [".".join(parents[:depth]) for depth in range(1, len(parents))]
 
 
 def _below_another(path: str, chosen: Sequence[str]) -> bool:
-    return bool(path) and not {"", *_above(path)}.isdisjoint(chosen)
+    return bool(path) and not {"", *above(path)}.isdisjoint(chosen)

@@ -20,10 +20,12 @@ class Head:
     Attributes:
         path: of the module; the first of them to run, if the network has several heads.
         why: how it was found.
+        alone: whether there is no other that something else goes into.
     """
 
     path: str
     why: str
+    alone: bool = True
 
 
 def find_head(network: nn.Module, run: Trace) -> Head | None:
@@ -56,7 +58,8 @@ def _timm(network: Any, run: Trace) -> Head | None:  # noqa: ANN401  timm's mode
         chosen = [call for call in run.calls if call.path in names]
         why = "timm's configuration names it as the classifier"
     chosen = [call for call in chosen if not isinstance(call.module, nn.Identity)]
-    return Head(chosen[0].path, why) if chosen else None
+    alone = len({id(call.input_node) for call in chosen}) == 1
+    return Head(chosen[0].path, why, alone) if chosen else None
 
 
 def _last_with_weights(path: str, module: nn.Module) -> str:

@@ -4,19 +4,22 @@ It is decided on a copy without weights, see trace.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.cut import (
+    PARTS,
     Cut,
     FeatureShape,
     cut_at,
     cut_before,
     cut_unpooled,
     feature_shape,
+    places_in,
     removable,
     remove,
     run_to,
@@ -24,6 +27,7 @@ from embedtune_trainer.embedder.cut import (
 )
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.heads import Head, find_head
+from embedtune_trainer.embedder.meta import built_without_weights
 from embedtune_trainer.embedder.trace import BATCH, Trace, trace
 from embedtune_trainer.errors import BadSpec
 
@@ -72,53 +76,81 @@ class Examined:
 
     Attributes:
         network: on the meta device, whole.
-        run: of it, as far as its head goes.
+        run: of it.
         head: what is left out with `cut: auto`.
-        surgery: what the spec makes of it.
+        size: height and width of the images.
     """
 
     network: nn.Module
     run: Trace
     head: Head | None
-    surgery: Surgery
+    size: tuple[int, int]
+
+    def decide(self, encoder: Encoder) -> Surgery:
+        """What the spec's cut and pooling make of it.
+
+        Raises:
+            BadSpec: a cut that is not there.
+        """
+        if encoder.cut != "auto":
+            return _surgery(self.run, cut_at(self.run, encoder.cut))
+        if encoder.pooling not in POOLED:
+            features = self._part("features")
+            if isinstance(features.result if features else None, list | tuple):
+                raise BadSpec(
+                    f"spec.model.pooling: {encoder.backbone} gives several maps of places; leave"
+                    " pooling at auto, or name one in spec.model.cut"
+                )
+            if features is not None and _several(features.output):
+                return _surgery(features, Cut("", "features"))
+            if cut := cut_unpooled(self.run, self.head):
+                return _surgery(self.run, cut)
+        return self._vector()
+
+    def _vector(self) -> Surgery:
+        """What goes into the head, as one vector if there is such a thing."""
+        if self.head is None or self.head.alone:
+            found = _surgery(self.run, cut_before(self.run, self.head))
+            if found.shape.kind == "vector":
+                return found
+        logits = self._part("pre_logits")
+        if logits and isinstance(logits.result, Tensor) and logits.result.ndim == 2:
+            return _surgery(logits, Cut("", "pre_logits"))
+        return _surgery(self.run, cut_before(self.run, self.head))
+
+    def _part(self, name: Literal["features", "pre_logits"]) -> Trace | None:
+        """A run of a part of the network; None if it has no such part."""
+        if not hasattr(self.network, "forward_head"):
+            return None
+        images = torch.empty(BATCH, 3, *self.size, device="meta")
+        with torch.device("meta"):
+            try:
+                return trace(self.network, images, partial(PARTS[name], self.network))
+            except (NotImplementedError, TypeError, AttributeError):
+                return None
 
 
-def examine(model: Builder, size: tuple[int, int], encoder: Encoder) -> Examined:
-    """Look at a network and decide what is to be done with it.
+def _several(features: Tensor | None) -> bool:
+    """Whether it has several places, or more tokens than a class and a distillation token."""
+    if features is None or features.ndim not in (3, 4):
+        return False
+    return places_in(tuple(features.shape)) > (2 if features.ndim == 3 else 1)
+
+
+def examine(model: Builder, size: tuple[int, int]) -> Examined:
+    """Look at a network.
 
     Args:
         model: builds the network.
         size: of its images.
-        encoder: cut and pooling.
 
     Raises:
-        BadSpec: a cut that is not there, or an image size that the network cannot take.
+        AssertionError, RuntimeError, TypeError, ValueError: it cannot take images of this size.
     """
-    images = torch.empty(BATCH, 3, *size, device="meta")
-    try:
-        with torch.device("meta"):
-            network = model.build(size)
-            run = trace(network, images)
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        if encoder.image_size is None:
-            raise
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadSpec(
-            f"spec.model.imageSize: {encoder.backbone} cannot take {size[0]} x {size[1]} pixels:"
-            f" {said}"
-        ) from error
-    head = find_head(network, run)
-    at, cut = run, None
-    if encoder.cut != "auto":
-        cut = cut_at(run, encoder.cut)
-    elif encoder.pooling not in POOLED:
-        if hasattr(network, "forward_features"):
-            with torch.device("meta"):
-                features = trace(network, images, "forward_features")
-            if features.output is not None and features.output.ndim in (3, 4):
-                at, cut = features, Cut("", "features")
-        cut = cut or cut_unpooled(run, head)
-    return Examined(network, run, head, _surgery(at, cut or cut_before(run, head)))
+    network = built_without_weights(lambda: model.build(size))
+    with torch.device("meta"):
+        run = trace(network, torch.empty(BATCH, 3, *size))
+    return Examined(network, run, find_head(network, run), size)
 
 
 def _surgery(run: Trace, cut: Cut) -> Surgery:

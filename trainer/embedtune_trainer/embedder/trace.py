@@ -6,7 +6,7 @@ modules all of the output passes, and which parameters a feature depends on.
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -54,13 +54,18 @@ class Trace:
         network: what ran.
         calls: in the order in which they began.
         source: the autograd node that the graph starts from, behind the inputs.
-        output: the network's first tensor.
+        result: what the network gave.
     """
 
     network: nn.Module
     calls: tuple[Call, ...]
     source: Any
-    output: Tensor | None
+    result: object
+
+    @property
+    def output(self) -> Tensor | None:
+        """The first tensor of the result."""
+        return first_tensor(self.result)
 
     def of(self, path: str) -> list[Call]:
         """The calls of one module."""
@@ -68,14 +73,16 @@ class Trace:
 
 
 def trace(
-    network: nn.Module, inputs: Mapping[str, Tensor] | Tensor, method: str = "forward"
+    network: nn.Module,
+    inputs: Mapping[str, Tensor] | Tensor,
+    part: Callable[[Tensor], object] | None = None,
 ) -> Trace:
     """Run a network in evaluation mode and look on.
 
     Args:
         network: on the meta device, or small; its parameters are made to require gradients.
         inputs: its one argument, or its keyword arguments.
-        method: what is called in place of forward.
+        part: what is called in place of the network.
     """
     network.eval()
     for parameter in network.parameters():
@@ -85,16 +92,16 @@ def trace(
     with torch.enable_grad(), _watched(network, found):
         if isinstance(inputs, Tensor):
             source = inputs.detach().requires_grad_().clone()  # no leaf, it may change in place
-            output = getattr(network, method)(source)
+            output = (part or network)(source)
             start = source.grad_fn
         else:
-            output = getattr(network, method)(**inputs)
+            output = network(**inputs)
             start = None
     calls = sorted(found, key=lambda call: call.entered)
     if start is None:
         first = next((c for c in calls if isinstance(c.module, nn.Embedding)), None)
         start = first.node if first else None
-    return Trace(network, tuple(calls), start, first_tensor(output))
+    return Trace(network, tuple(calls), start, output)
 
 
 def first_tensor(value: object) -> Tensor | None:

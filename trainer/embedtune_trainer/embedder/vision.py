@@ -16,6 +16,7 @@ from embedtune_trainer.embedder.surgery import CutNetwork, Examined, examine
 from embedtune_trainer.embedder.timm_models import TimmModel
 from embedtune_trainer.embedder.torchvision_models import TorchvisionModel
 from embedtune_trainer.embedder.weights import in_order, load_strictly, read_state
+from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.images.preprocessing import Preprocessing
 from embedtune_trainer.sources.fetch import Fetched
 
@@ -48,6 +49,24 @@ def preprocessing_of(model: LibraryModel, encoder: Encoder) -> Preprocessing:
     return model.preprocessing.with_size(encoder.image_size)
 
 
+def examine_for(model: LibraryModel, preprocessing: Preprocessing, encoder: Encoder) -> Examined:
+    """The network, looked at with images of the size that the spec asks for.
+
+    Raises:
+        BadSpec: it cannot take them.
+    """
+    try:
+        return examine(model, preprocessing.size)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if encoder.image_size is None:
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadSpec(
+            f"spec.model.imageSize: {encoder.backbone} cannot take {encoder.image_size} x"
+            f" {encoder.image_size} pixels: {said}"
+        ) from error
+
+
 def load_vision_encoder(fetched: Fetched, encoder: Encoder, seed: int) -> Embedder:
     """A library's network without its head, as the spec has it.
 
@@ -63,8 +82,8 @@ def load_vision_encoder(fetched: Fetched, encoder: Encoder, seed: int) -> Embedd
     """
     model = library_model(encoder.backbone, weights_name(encoder))
     preprocessing = preprocessing_of(model, encoder)
-    examined = examine(model, preprocessing.size, encoder)
-    surgery = examined.surgery
+    examined = examine_for(model, preprocessing, encoder)
+    surgery = examined.decide(encoder)
     torch.manual_seed(seed)
     network = model.build(preprocessing.size)
     surgery.perform(network)

@@ -1,6 +1,7 @@
 """A state dict from a file into a library's network, every tensor accounted for."""
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -80,7 +81,7 @@ def load_strictly(
         UnsupportedModel: what is missing, superfluous or misshapen.
     """
     kept = {k: t for k, t in state.items() if not any(k.startswith(f"{path}.") for path in gone)}
-    wanted = network.state_dict()
+    wanted: Any = network.state_dict()
     for key in wanted.keys() - kept.keys():
         if key.endswith(COUNTER):
             kept[key] = wanted[key]
@@ -92,7 +93,9 @@ def load_strictly(
     if any(wrong.values()):
         said = "; ".join(f"{what}: {_list(keys)}" for what, keys in wrong.items() if keys)
         raise UnsupportedModel(f"{source}: is not a state dict of {_name(network)}: {said}")
-    network.load_state_dict(kept, strict=True)
+    versioned: Any = OrderedDict(kept)  # some networks convert what an older version of them wrote
+    versioned._metadata = getattr(state, "_metadata", None) or wanted._metadata
+    network.load_state_dict(versioned, strict=True)
 
 
 def _name(network: nn.Module) -> str:
