@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from localcluster.controlplane import ControlPlane
 from localcluster.tools import tool
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("embedtune", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("embedtune")
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD = ROOT / "crds/embedtune.dev_finetunejobs.yaml"
