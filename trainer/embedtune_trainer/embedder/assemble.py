@@ -53,6 +53,41 @@ def assemble(
     Raises:
         BadSpec: the spec asks for what this backbone cannot do.
     """
+    built = build_parts(backbone, own, encoder, seed)
+    return Embedder(
+        backbone,
+        built.pooling,
+        built.layers,
+        processor,
+        embedding_dim=built.embedding_dim,
+        frozen=built.frozen,
+        write=write,
+    ).eval()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the spec makes of a backbone.
+
+    Attributes:
+        pooling: of its feature.
+        layers: behind it.
+        embedding_dim: D.
+        frozen: see Embedder.
+    """
+
+    pooling: Pooling
+    layers: Sequence[nn.Module]
+    embedding_dim: int
+    frozen: tuple[str, ...]
+
+
+def build_parts(backbone: Backbone, own: Own, encoder: Encoder, seed: int) -> Parts:
+    """New pooling and layers; the backbone's network is frozen and adapted in place.
+
+    Raises:
+        BadSpec: the spec asks for what this backbone cannot do.
+    """
     pooling = choose_pooling(
         encoder, own.kind, Pooling(own.pooling, own.gem), class_token=own.class_token
     )
@@ -62,15 +97,8 @@ def assemble(
     if encoder.lora is not None:
         frozen = add_adapters(backbone.network, encoder.lora, frozen, seed)
     dense = [layer for layer in layers if isinstance(layer, Dense)]
-    return Embedder(
-        backbone,
-        pooling,
-        layers,
-        processor,
-        embedding_dim=dense[-1].linear.out_features if dense else pooled,
-        frozen=frozen,
-        write=write,
-    ).eval()
+    dim = dense[-1].linear.out_features if dense else pooled
+    return Parts(pooling, layers, dim, frozen)
 
 
 def _layers(own: Own, encoder: Encoder, pooled: int, seed: int) -> Sequence[nn.Module]:

@@ -42,7 +42,7 @@ def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
     Raises:
         UnsupportedModel: what is missing, or does not fit.
     """
-    return load_with(AutoModel, folder, _config(folder), seed)
+    return load_with(AutoModel, folder, read_config(folder), seed)
 
 
 def load_with(maker: Any, folder: Path, config: Any, seed: int) -> PreTrainedModel:  # noqa: ANN401
@@ -111,7 +111,12 @@ def usual_pooling(backbone: PreTrainedModel) -> str:
     return "lasttoken" if causal and getattr(backbone.config, "is_causal", True) else "mean"
 
 
-def _config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untyped
+def read_config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untyped
+    """What config.json says of a network that transformers has.
+
+    Raises:
+        UnsupportedModel: it says nothing, or asks for what is not done.
+    """
     path = folder / "config.json"
     if not path.exists():
         raise UnsupportedModel(

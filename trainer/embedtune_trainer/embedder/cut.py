@@ -109,7 +109,7 @@ def cut_unpooled(run: Trace, head: Head | None) -> Cut | None:
     before = sorted((c for c in run.calls if c.left < end), key=lambda c: -c.left)
     for call in before:
         shape = tuple(call.output.shape) if call.output is not None else ()
-        if len(shape) in (3, 4) and shape[0] == BATCH and places_in(shape) > 1:
+        if shape[:1] == (BATCH,) and is_unpooled(shape):
             return Cut(call.path, "output", call.number)
     return None
 
@@ -244,6 +244,11 @@ def _end(run: Trace, cut: Cut) -> int:
         return max(call.left for call in run.calls) + 1
     call = run.of(cut.path)[cut.call - 1]
     return call.entered if cut.side == "input" else call.left
+
+
+def is_unpooled(shape: Shape) -> bool:
+    """Whether it has several places, or more tokens than a class and a distillation token."""
+    return len(shape) in (3, 4) and places_in(shape) > (2 if len(shape) == 3 else 1)
 
 
 def places_in(shape: Shape) -> int:

@@ -124,6 +124,12 @@ class Pooling(nn.Module):
         return pooled_BH
 
 
+def spec_names(pooling: Pooling) -> list[str]:
+    """The spec's names of its modes; sentence-transformers' where the spec has none."""
+    named = {theirs: ours for ours, theirs in NAMES.items()}
+    return [named.get(mode, mode) for mode in pooling.modes]
+
+
 def choose_pooling(
     encoder: Encoder, kind: FeatureKind, own: Pooling, *, class_token: bool = True
 ) -> Pooling:

@@ -19,7 +19,7 @@ from embedtune_trainer.embedder.cut import (
     cut_before,
     cut_unpooled,
     feature_shape,
-    places_in,
+    is_unpooled,
     removable,
     remove,
     run_to,
@@ -101,7 +101,11 @@ class Examined:
                     f"spec.model.pooling: {encoder.backbone} gives several maps of places; leave"
                     " pooling at auto, or name one in spec.model.cut"
                 )
-            if features is not None and _several(features.output):
+            if (
+                features
+                and features.output is not None
+                and is_unpooled(tuple(features.output.shape))
+            ):
                 return _surgery(features, Cut("", "features"))
             if cut := cut_unpooled(self.run, self.head):
                 return _surgery(self.run, cut)
@@ -128,13 +132,6 @@ class Examined:
                 return trace(self.network, images, partial(PARTS[name], self.network))
             except (NotImplementedError, TypeError, AttributeError):
                 return None
-
-
-def _several(features: Tensor | None) -> bool:
-    """Whether it has several places, or more tokens than a class and a distillation token."""
-    if features is None or features.ndim not in (3, 4):
-        return False
-    return places_in(tuple(features.shape)) > (2 if features.ndim == 3 else 1)
 
 
 def examine(model: Builder, size: tuple[int, int]) -> Examined:
