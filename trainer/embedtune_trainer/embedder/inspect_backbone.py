@@ -27,6 +27,7 @@ from embedtune_trainer.embedder.saved import (
     SETTINGS,
     own_of,
     read_settings,
+    read_text,
     read_vision,
     read_weights,
 )
@@ -139,8 +140,10 @@ def _vectors(encoder: Encoder, own: Own | None = None) -> Analysis:
 def _folder(folder: Path, encoder: Encoder) -> Analysis:
     """A Hugging Face or sentence-transformers folder."""
     if encoder.cut != "auto":
-        raise BadSpec("spec.model.cut: is for torchvision:// and timm://")
-    found = read_layout(folder)
+        raise BadSpec("spec.model.cut: of a folder it can only be told with its weights")
+    found, saved = read_layout(folder), None
+    if (folder / SETTINGS).exists() and read_settings(folder).get("kind") == "text":
+        found, saved = read_text(folder)
     config = read_config(found.transformer)
     config._attn_implementation = "eager"
     maker: Any = AutoModel
@@ -157,7 +160,8 @@ def _folder(folder: Path, encoder: Encoder) -> Analysis:
     else:
         backbone = TextBackbone(network, int(config.hidden_size))
         pooling = found.pooling or (usual_pooling(network),)
-        own, cut = Own("text", pooling, found.layers, found.normalize), "last_hidden_state"
+        own = saved or Own("text", pooling, found.layers, found.normalize)
+        cut = "last_hidden_state"
     if isinstance(pooler := getattr(network, "pooler", None), nn.Module) and cut != "pooler_output":
         pooler.requires_grad_(False)
     return analyse(

@@ -20,6 +20,7 @@ from embedtune_trainer.embedder.cut import Cut, FeatureShape
 from embedtune_trainer.embedder.features import FeatureKind
 from embedtune_trainer.embedder.gem import GemOptions
 from embedtune_trainer.embedder.layers import Dense, Layer, LayerNorm, Normalize, saved_layers
+from embedtune_trainer.embedder.layout import Layout
 from embedtune_trainer.embedder.lora import merged_state_dict
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.surgery import Surgery
@@ -101,6 +102,37 @@ def read_vision(settings: Mapping[str, Any]) -> VisionDescription:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UnsupportedModel(f"{SETTINGS}: does not describe an image encoder: {error}") from None
+
+
+def write_text(embedder: Embedder, layout: Layout, folder: Path) -> None:
+    """What sentence-transformers' layout cannot say of a text encoder, beside its network."""
+    described = {
+        "kind": "text",
+        "max_length": layout.max_length,
+        "lower_case": layout.lower_case,
+        "settings": layout.settings,
+    }
+    write_settings(folder, embedder, described)
+    write_weights(folder, embedder, network=False)
+
+
+def read_text(folder: Path) -> tuple[Layout, Own]:
+    """What write_text wrote.
+
+    Raises:
+        UnsupportedModel: it is something else.
+    """
+    settings = read_settings(folder)
+    if settings.get("kind") != "text":
+        raise UnsupportedModel(f"{folder.name}/{SETTINGS}: does not describe a text encoder")
+    layout = Layout(
+        folder,
+        max_length=settings.get("max_length"),
+        lower_case=bool(settings.get("lower_case")),
+        settings=dict(settings.get("settings") or {}),
+    )
+    layers = read_weights(folder, network=False)["layers"]
+    return layout, own_of(settings, layers, "text", cls=True)
 
 
 def write_settings(folder: Path, embedder: Embedder, described: Mapping[str, Any]) -> None:

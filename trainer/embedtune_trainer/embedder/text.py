@@ -13,6 +13,9 @@ from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
 from embedtune_trainer.embedder.lora import merged_state_dict
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.pooling import GEM
+from embedtune_trainer.embedder.saved import SETTINGS, read_text, write_text
+from embedtune_trainer.embedder.text_cut import end_after
 from embedtune_trainer.embedder.tokens import TextTokenizer, Tokens, load_tokenizer
 from embedtune_trainer.errors import BadSpec
 
@@ -40,13 +43,21 @@ def load_text_encoder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
         UnsupportedModel: the folder cannot be loaded.
         BadSpec: the spec asks for what this model cannot do.
     """
-    if encoder.cut != "auto":
-        raise BadSpec("spec.model.cut: is for images; for texts it is what the last layer gives")
     found = read_layout(folder)
-    return text_embedder(load_backbone(found.transformer, seed), found, encoder, seed)
+    own = None
+    if (folder / SETTINGS).exists():
+        found, own = read_text(folder)
+    network = load_backbone(found.transformer, seed)
+    return text_embedder(network, found, encoder, seed, own)
 
 
-def text_embedder(network: PreTrainedModel, found: Layout, encoder: Encoder, seed: int) -> Embedder:
+def text_embedder(
+    network: PreTrainedModel,
+    found: Layout,
+    encoder: Encoder,
+    seed: int,
+    own: Own | None = None,
+) -> Embedder:
     """The rest of the way, for a network that is loaded already.
 
     Args:
@@ -54,11 +65,14 @@ def text_embedder(network: PreTrainedModel, found: Layout, encoder: Encoder, see
         found: what its folder says besides its weights, and where the tokenizer is.
         encoder: what the spec says.
         seed: of new layers.
+        own: pooling and layers, where it is not `found` that says them.
 
     Raises:
         UnsupportedModel: there is no tokenizer that can be used.
         BadSpec: the spec asks for what this model cannot do.
     """
+    if encoder.cut != "auto":
+        end_after(network, encoder.cut)
     backbone = TextBackbone(network, int(network.config.hidden_size))
     tokenizer = load_tokenizer(found.transformer, lower_case=found.lower_case)
     length = _max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
@@ -77,11 +91,15 @@ def text_embedder(network: PreTrainedModel, found: Layout, encoder: Encoder, see
         layers = tuple(saved_layers(list(embedder.layers)))
         modes = embedder.pooling.modes
         layout = replace(found, pooling=modes, layers=layers, max_length=length)
-        write_layout(target, layout, backbone.feature_dim)
+        if GEM in modes:  # which sentence-transformers does not have
+            write_text(embedder, layout, target)
+        else:
+            write_layout(target, layout, backbone.feature_dim)
 
     return assemble(
         backbone,
-        Own("text", found.pooling or (usual_pooling(network),), found.layers, found.normalize),
+        own
+        or Own("text", found.pooling or (usual_pooling(network),), found.layers, found.normalize),
         encoder,
         seed,
         processor=TextTokenizer(tokenizer, length, found.prompt),
