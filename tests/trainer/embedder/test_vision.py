@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+import localassets
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.load import load_encoder
 from embedtune_trainer.embedder.reload import load_saved
@@ -20,7 +21,7 @@ from embedtune_trainer.sources.fetch import Fetched
 from tests.trainer.embedder import visionnets
 
 RESNET = "torchvision://resnet18"
-VIT = "timm://vit_tiny_patch16_224"
+VIT = "timm://test_vit"
 SIZE = 64
 
 
@@ -72,16 +73,16 @@ def test_pooling_takes_the_places_before_the_head(resnet):
 
 
 def test_pooling_of_a_transformers_tokens(vit):
-    network = timm.create_model("vit_tiny_patch16_224")
+    network = timm.create_model("test_vit")
     network.load_state_dict(torch.load(vit, weights_only=True))
-    tokens = network.eval().forward_features(visionnets.images(224))
+    tokens = network.eval().forward_features(visionnets.images(160))
     for pooling, expected in {
         "auto": tokens[:, 0],
         "cls": tokens[:, 0],
         "mean": tokens[:, 1:].mean(1),
     }.items():
         embedder = visionnets.load(VIT, vit, normalize=False, pooling=pooling)
-        assert torch.allclose(embed(embedder, 224), expected, atol=1e-5), pooling
+        assert torch.allclose(embed(embedder, 160), expected, atol=1e-5), pooling
 
 
 def test_a_cut_takes_that_modules_output_and_drops_what_follows(resnet):
@@ -204,8 +205,8 @@ def test_a_saved_model_is_a_backbone_for_the_next_training(resnet, tmp_path):
 
 def test_weights_of_another_image_size_are_fitted(vit, tmp_path):
     embedder = visionnets.load(VIT, vit, imageSize=64)
-    assert embedder.backbone.network.pos_embed.shape == (1, 1 + 16, 192)
-    assert embed(embedder).shape == (2, 192)
+    assert embedder.backbone.network.pos_embed.shape == (1, 1 + 16, 64)
+    assert embed(embedder).shape == (2, 64)
 
 
 def test_weights_in_safetensors_and_wrapped(resnet, tmp_path):
@@ -304,3 +305,54 @@ def test_preprocessing_is_that_of_the_weights(uri, weights, size, resize, interp
         resize,
         interpolation,
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "asset", "make"),
+    [
+        (
+            "torchvision://mobilenet_v2",
+            localassets.mobilenet_v2,
+            lambda: torchvision.models.mobilenet_v2(weights=None),
+        ),
+        (
+            "timm://tf_efficientnet_lite0",
+            localassets.efficientnet_lite0,
+            lambda: timm.create_model("tf_efficientnet_lite0"),
+        ),
+    ],
+    ids=["mobilenet_v2", "efficientnet_lite0"],
+)
+def test_trained_weights_give_what_the_library_gives(uri, asset, make):
+    weights = asset()
+    network = make()
+    network.load_state_dict(
+        load_file(weights)
+        if weights.suffix == ".safetensors"
+        else torch.load(weights, weights_only=True)
+    )
+    network.classifier = nn.Identity()
+    images = visionnets.images(224)
+    embedder = visionnets.load(uri, weights)
+    with torch.inference_mode():
+        expected = functional.normalize(network.eval()(images))
+        got = embedder(images)
+    assert (got - expected).abs().max() < 1e-5
+    assert got.shape == (2, 1280)
+
+
+@pytest.mark.parametrize(
+    ("uri", "size", "pooling"),
+    [
+        (RESNET, 64, "auto"),
+        ("torchvision://mobilenet_v3_small", 64, "auto"),
+        ("timm://resnet18", 64, "auto"),
+        ("timm://resnet18", 64, "gem"),
+    ],
+)
+def test_it_can_be_exported(tmp_path, uri, size, pooling):
+    weights = visionnets.write_weights(uri, tmp_path)
+    embedder = visionnets.load(uri, weights, imageSize=size, pooling=pooling)
+    images = visionnets.images(size)
+    exported = torch.export.export(embedder, (images,), strict=False)
+    assert torch.allclose(exported.module()(images), embedder(images), atol=1e-5)

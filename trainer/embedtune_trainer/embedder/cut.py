@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import torch
 from torch import Tensor, nn
 
 from embedtune_trainer.embedder.features import FeatureKind, Stop
@@ -199,14 +200,37 @@ def unused_parameters(run: Trace, cut: Cut, gone: tuple[str, ...]) -> tuple[str,
     )
 
 
-def remove(network: nn.Module, paths: tuple[str, ...], cut: Cut) -> None:
-    """Put None in the place of these modules, so that no other's path changes; and something that
-    can be called where the network is to stop.
+def remove(network: nn.Module, paths: tuple[str, ...], idle: tuple[str, ...]) -> None:
+    """Put a Stop in the place of these modules, which passes on what it gets, and None in that of
+    the idle ones, which only run in training. No other module's path changes.
     """
     for path in paths:
         above, _, name = path.rpartition(".")
-        stop = Stop() if path == cut.path else None
-        network.get_submodule(above)._modules[name] = stop
+        network.get_submodule(above)._modules[name] = None if path in idle else Stop()
+
+
+def ends_at(network: nn.Module, cut: Cut, images: Tensor) -> bool:
+    """Whether a network without what is removed gives the feature of itself, without being stopped.
+
+    Args:
+        network: of which all that is behind the cut is removed.
+        cut: where the feature is.
+        images: as many as it takes, on the network's device.
+    """
+    if cut.side != "input":
+        return False
+    reached: list[object] = []
+    hook = network.get_submodule(cut.path).register_forward_pre_hook(
+        lambda _, given: reached.append(given[0])
+    )
+    try:
+        with torch.no_grad():
+            result = network(images)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False  # what comes behind takes no feature in place of a head's output
+    finally:
+        hook.remove()
+    return len(reached) == 1 and result is reached[0]
 
 
 class _Reached(BaseException):

@@ -85,7 +85,7 @@ def _library(examined: Examined, surgery: Surgery, own: Own, encoder: Encoder) -
     network = examined.network
     sizes = module_sizes(network)
     surgery.perform(network)
-    parts = build_parts(CutNetwork(network, surgery.cut, surgery.shape), own, encoder, 0)
+    parts = build_parts(CutNetwork(network, surgery.ending, surgery.shape), own, encoder, 0)
     height, width = examined.size
     return analyse(
         network,

@@ -51,5 +51,5 @@ def load_saved(folder: Path, encoder: Encoder | None = None, seed: int = 0) -> E
     load_strictly(network, model.fitted(state["network"], network), surgery.gone, folder.name)
     shape = surgery.shape
     own = own_of(settings, state["layers"], shape.kind, cls=surgery.class_token)
-    backbone = CutNetwork(network, surgery.cut, shape)
+    backbone = CutNetwork(network, surgery.ending, shape)
     return vision_embedder(backbone, own, described, given, seed)

@@ -70,6 +70,8 @@ def write_vision(embedder: Embedder, description: VisionDescription, folder: Pat
             "cut": asdict(surgery.cut),
             "feature": {**asdict(surgery.shape), "class_token": surgery.class_token},
             "removed": list(surgery.gone),
+            "removed_idle": list(surgery.idle),
+            "stops_at_cut": surgery.stops,
             "unused": list(surgery.unused),
             "preprocessing": description.preprocessing.to_dict(),
         },
@@ -90,9 +92,11 @@ def read_vision(settings: Mapping[str, Any]) -> VisionDescription:
             Cut(**settings["cut"]),
             FeatureShape(**feature),
             tuple(settings["removed"]),
+            tuple(settings["removed_idle"]),
             tuple(settings["unused"]),
             class_token,
             tuple(settings["pooling"]["modes"]),
+            bool(settings["stops_at_cut"]),
         )
         return VisionDescription(
             settings["backbone"],

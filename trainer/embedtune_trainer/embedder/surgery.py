@@ -3,7 +3,7 @@
 It is decided on a copy without weights, see trace.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -18,6 +18,7 @@ from embedtune_trainer.embedder.cut import (
     cut_at,
     cut_before,
     cut_unpooled,
+    ends_at,
     feature_shape,
     is_unpooled,
     removable,
@@ -26,6 +27,7 @@ from embedtune_trainer.embedder.cut import (
     unused_parameters,
 )
 from embedtune_trainer.embedder.features import Backbone, Feature
+from embedtune_trainer.embedder.freeze import above
 from embedtune_trainer.embedder.heads import Head, find_head
 from embedtune_trainer.embedder.meta import built_without_weights
 from embedtune_trainer.embedder.trace import BATCH, Trace, trace
@@ -50,21 +52,37 @@ class Surgery:
         cut: where its feature is.
         shape: of the feature.
         gone: paths of the modules that are removed.
+        idle: which of them only run in training.
         unused: names of parameters that stay, but that the feature does not depend on.
         class_token: whether the first token stands for the whole image.
         pooling: what `pooling: auto` means.
+        stops: whether the network has to be stopped at the cut; else it ends there of itself.
     """
 
     cut: Cut
     shape: FeatureShape
     gone: tuple[str, ...]
+    idle: tuple[str, ...]
     unused: tuple[str, ...]
     class_token: bool
     pooling: tuple[str, ...]
+    stops: bool = True
+
+    @property
+    def ending(self) -> Cut:
+        """How far the network is run, once it has been operated on."""
+        return self.cut if self.stops else Cut("", "output")
+
+    def tried(self, network: nn.Module, size: tuple[int, int]) -> "Surgery":
+        """It, with `stops` as it turns out on a network on the meta device, which is cut."""
+        self.perform(network)
+        with torch.device("meta"):
+            ends = ends_at(network.eval(), self.cut, torch.empty(BATCH, 3, *size))
+        return replace(self, stops=not ends)
 
     def perform(self, network: nn.Module) -> None:
         """Remove what goes; freeze what is not used."""
-        remove(network, self.gone, self.cut)
+        remove(network, self.gone, self.idle)
         for name, parameter in network.named_parameters():
             if name in self.unused:
                 parameter.requires_grad_(False)
@@ -158,10 +176,13 @@ def _surgery(run: Trace, cut: Cut) -> Surgery:
     by_class = class_token and getattr(network, "global_pool", "token") == "token"
     pooling = ("cls",) if by_class else ("mean",)
     gone = removable(run, cut)
+    ran = {call.path for call in run.calls}
+    ran |= {up for path in ran for up in above(path)}
     return Surgery(
         cut,
         shape,
         gone,
+        tuple(path for path in gone if path not in ran),
         unused_parameters(run, cut, gone),
         class_token,
         () if shape.kind == "vector" else pooling,

@@ -89,9 +89,10 @@ def load_vision_encoder(fetched: Fetched, encoder: Encoder, seed: int) -> Embedd
     surgery.perform(network)
     source = fetched.uri if fetched.weights is None else fetched.weights.name
     load_strictly(network, _state(fetched, model, examined), surgery.gone, source)
+    surgery = surgery.tried(examined.network, preprocessing.size)
     description = VisionDescription(encoder.backbone, weights_name(encoder), preprocessing, surgery)
     return vision_embedder(
-        CutNetwork(network, surgery.cut, surgery.shape),
+        CutNetwork(network, surgery.ending, surgery.shape),
         Own(
             surgery.shape.kind,
             surgery.pooling,
