@@ -15,7 +15,7 @@ from torchvision.models.vision_transformer import (  # type: ignore[import-untyp
 )
 
 from embedtune_trainer.errors import StorageUnavailable, UnsupportedModel
-from embedtune_trainer.images.preprocessing import Preprocessing
+from embedtune_trainer.images.peers import preprocessing_from_torchvision
 
 _DENSE_LAYER: Final = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
@@ -61,7 +61,7 @@ class TorchvisionModel:
         self._weights = known[chosen] if chosen else next(iter(same_file), known.DEFAULT)
         # files of the library were made with inputs that two networks scale themselves
         self._scales_inputs = bool(same_file or chosen or weights_name is None)
-        self.preprocessing = _preprocessing(self._weights.transforms())
+        self.preprocessing = preprocessing_from_torchvision(self._weights.transforms())
 
     def build(self, size: tuple[int, int]) -> nn.Module:
         """The network with random weights.
@@ -113,14 +113,3 @@ class TorchvisionModel:
 def _joined(found: re.Match[str]) -> str:
     """`norm.1.weight` of old checkpoints is `norm1.weight`."""
     return found[1] + found[2]
-
-
-def _preprocessing(preset: Any) -> Preprocessing:  # noqa: ANN401  torchvision's presets share no type
-    side = preset.crop_size[0]
-    return Preprocessing(
-        size=(side, side),
-        resize=preset.resize_size[0],
-        interpolation=preset.interpolation.value,
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-    )
