@@ -1,0 +1,71 @@
+"""Types of single fields: URIs, quantities, globs, and CEL rules that guard them.
+
+The CEL rules stand beside the fields that they guard. Where a rule cannot be said in the schema's
+own words (enum, bounds, pattern) it is said twice, as CEL for the API server and as a pydantic
+validator for `embedtune run`, and tests/api holds both to the same cases.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from embedtune_api.quantity import parse_quantity
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, Any]:
+    """CEL rules as a schema extra: pairs of an expression and what to do when it is false."""
+    return {
+        "x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]
+    }
+
+
+def _quantity(value: str | int) -> str | int:
+    parse_quantity(value)
+    return value
+
+
+NOT_FILE = cel(
+    (
+        "!self.startsWith('file://')",
+        "file:// is for `embedtune run` on your machine; a pod cannot see it, use s3://",
+    )
+)
+_S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?"
+_PVC = r"pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[^\s]+"
+_REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?(@[A-Za-z0-9._/-]+)?"
+_FILE = r"file://[^\s]+"
+
+
+def _uri(*forms: str) -> Any:  # noqa: ANN401  what Annotated takes
+    return Field(pattern=f"^({'|'.join(forms)})$", max_length=1024, json_schema_extra=NOT_FILE)
+
+
+OutputUri = Annotated[str, _uri(_S3, _FILE)]
+FileUri = Annotated[str, _uri(_S3, _PVC, _FILE)]
+DataUri = Annotated[str, _uri(_S3, _PVC, rf"hf://datasets/{_REPOSITORY}(/[^\s]*)?", _FILE)]
+BackboneUri = Annotated[
+    str,
+    _uri(
+        _S3,
+        rf"hf://{_REPOSITORY}",
+        r"(torchvision|timm)://[A-Za-z0-9_.-]+",
+        r"mlp://[1-9][0-9]{0,5}",
+        _PVC,
+        _FILE,
+    ),
+]
+Quantity = Annotated[
+    str | int,
+    AfterValidator(_quantity),
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
+            r"(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
+            "minimum": 1,
+        }
+    ),
+]
+ModuleGlob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]
+Option = str | bool | int | float
+Options = Annotated[dict[str, Option], Field(max_length=32)]
