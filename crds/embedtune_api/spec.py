@@ -8,13 +8,14 @@ from typing import Self
 from pydantic import ConfigDict, model_validator
 
 from embedtune_api.base import ApiModel
-from embedtune_api.data import Data, Dataset
+from embedtune_api.data import Columns, Data, Dataset
 from embedtune_api.fields import cel
 from embedtune_api.model import Encoder, Lora, Model, Projection
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
 from embedtune_api.training import Objective, Training
 
 __all__ = [
+    "Columns",
     "Data",
     "Dataset",
     "Encoder",
