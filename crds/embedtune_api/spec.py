@@ -12,7 +12,7 @@ from embedtune_api.data import Columns, Data, Dataset
 from embedtune_api.fields import cel
 from embedtune_api.model import Encoder, Lora, Model, Projection
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
-from embedtune_api.training import Objective, Training
+from embedtune_api.training import HardNegatives, Objective, Training
 
 __all__ = [
     "Columns",
@@ -20,6 +20,7 @@ __all__ = [
     "Dataset",
     "Encoder",
     "FineTuneJobSpec",
+    "HardNegatives",
     "Lora",
     "Model",
     "Objective",
@@ -82,10 +83,11 @@ class FineTuneJobSpec(ApiModel):
         """What the job reads: backbones, weights and data."""
         model, evaluation = self.model, self.data.evaluation
         towers = (t for t in (model, model.text, model.image) if t is not None)
-        datasets = (d for d in (self.data.train, evaluation.queries, evaluation.index) if d)
+        searched = (d for d in (evaluation.queries, evaluation.index) if d)
         found = (
             *(uri for tower in towers for uri in (tower.backbone, tower.weights)),
-            *(dataset.uri for dataset in datasets),
+            *(dataset.uri for _, dataset in self.data.entries),
+            *(dataset.uri for dataset in searched),
             evaluation.uri,
         )
         return tuple(uri for uri in found if uri is not None)

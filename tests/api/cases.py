@@ -63,6 +63,8 @@ BACKBONES = (
     "pvc://models/bert",
 )
 BOTH = {"backbone": "s3://bases/minilm", "freeze": ["a"], "freezeAllBut": ["b"]}
+ONE, TWO = ({"uri": f"s3://datasets/{name}.csv"} for name in ("one", "two"))
+MIXED = {"mix": [ONE | {"weight": 3}, TWO | {"weight": 0.5, "layout": "pairs"}]}
 DATA_URIS = ("pvc://data/train.csv", "hf://datasets/sst2", "hf://datasets/o/n@v1/data/a.parquet")
 
 ACCEPTED = [
@@ -86,6 +88,11 @@ ACCEPTED = [
     Case("spec.data.train.columns", {"anchor": "q", "positive": "a", "negatives": ["n1", "n2"]}),
     Case("spec.data.train.onBadRow", "skip"),
     Case("spec.data.train.limit", 1000),
+    Case("spec.data", {"mix": [ONE, TWO]}),
+    Case("spec.data", MIXED),
+    Case("spec.data", {"mix": [ONE] * 16}),
+    Case(f"{OBJ}.hardNegatives", {}),
+    Case(f"{OBJ}.hardNegatives", {"perRow": 8, "among": 8, "margin": 0}),
     Case(EVAL, {"metric": "spearman"}),
     Case(EVAL, {"metric": "image_to_text_recall_at_5"}),
     *(Case(f"{OBJ}.loss", v) for v in ("auto", "CLIPLoss", "MultipleNegativesRankingLoss")),
@@ -154,7 +161,18 @@ REFUSED = [
     Case(f"{MODEL}.freeze", "backbone", "spec.model.freeze"),
     Case(f"{MODEL}.normalize", "yes", "spec.model.normalize"),
     Case(f"{MODEL}.maxSeqLength", 1, "spec.model.maxSeqLength"),
-    Case("spec.data.train", REMOVE, "spec.data.train"),
+    Case("spec.data.train", REMOVE, "give train, or mix for several"),
+    Case("spec.data.mix", [ONE, TWO], "give train, or mix for several"),
+    Case("spec.data", {"mix": [ONE]}, "spec.data.mix"),
+    Case("spec.data", {"mix": [ONE] * 17}, "spec.data.mix"),
+    Case("spec.data", {"mix": [ONE, TWO | {"weight": 0}]}, "spec.data.mix[1].weight"),
+    Case("spec.data", {"mix": [ONE, TWO | {"weight": 2}]}, "a weight for each entry of mix"),
+    Case("spec.data", {"mix": [ONE, {"weight": 2}]}, "spec.data.mix[1].uri"),
+    Case("spec.data.train.weight", 1, "spec.data.train.weight"),
+    Case("spec.data", {"mix": [ONE, {"uri": "file:///d.csv"}]}, "embedtune run", cluster_only=True),
+    Case(f"{OBJ}.hardNegatives", {"perRow": 9}, "spec.objective.hardNegatives.perRow"),
+    Case(f"{OBJ}.hardNegatives", {"margin": 1}, "spec.objective.hardNegatives.margin"),
+    Case(f"{OBJ}.hardNegatives", {"perRow": 4, "among": 3}, "among must be at least perRow"),
     Case("spec.data.train.uri", "s3://d-s/a b.csv", "spec.data.train.uri"),
     Case("spec.data.train.format", "xlsx", "spec.data.train.format"),
     Case(f"{CSV}.header", "yes", "spec.data.train.csv.header"),

@@ -41,3 +41,12 @@ def test_no_two_jobs_share_a_prefix() -> None:
 def test_metadata_of_a_real_object_is_let_through() -> None:
     metadata = {"name": "a", "namespace": "n", "uid": "u", "generation": 3, "managedFields": [{}]}
     assert FineTuneJob.parse(MINIMAL | {"metadata": metadata}).metadata.generation == 3
+
+
+def test_the_operator_sees_every_entry_of_a_mix() -> None:
+    job = Case("spec.data", {"mix": [{"uri": "pvc://one/a.csv"}, {"uri": "pvc://two/b.csv"}]}).job()
+    spec = FineTuneJob.parse(job).spec
+    assert {"pvc://one/a.csv", "pvc://two/b.csv"} <= set(spec.uris)
+    assert spec.claims == ("one", "two")
+    assert [place for place, _ in spec.data.entries] == ["spec.data.mix[0]", "spec.data.mix[1]"]
+    assert spec.data.weights is None

@@ -204,7 +204,7 @@ An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
 |---|---|
 | base model | {base_model(job)} |
 | job | {job.metadata.namespace}/{job.metadata.name} ({job.metadata.uid}) |
-| training data | {spec.data.train.uri} |
+| training data | {", ".join(data.uri for _, data in spec.data.entries)} |
 | measured on | {measured_on} |
 | objective | {objective} |
 
