@@ -13,8 +13,8 @@ help: ## This list
 .venv/.synced: requirements/dev.txt requirements/bootstrap.txt local/bootstrap.sh
 	@local/bootstrap.sh
 
-demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (KUBECONTEXT=... REGISTRY=... for yours)
-	@$(PY) -m localdemo $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (EXAMPLE=..., KUBECONTEXT=... REGISTRY=... for yours)
+	@$(PY) -m localdemo $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
 test: .venv/.synced ## All tests; as root on Debian with the single-node cluster, else without what needs it
 	@$(PY) -m localcluster build

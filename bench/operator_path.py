@@ -83,7 +83,7 @@ def main() -> int:
     site = local_site()
     site.provide_images()
     install_operator(site)
-    user_data(site)
+    user_data(site, ROOT / "examples/trec.yaml")
     user_namespace(site, NAMESPACE)
     uri = _data(site)
     pods, jobs = Watch(site, "pods"), Watch(site, "finetunejobs")

@@ -1,62 +1,51 @@
-"""`python -m localassets [NAME...]`: links models and data where the examples look for them."""
+"""`python -m localassets [FILE...]`: puts what FineTuneJob files name in a folder for each bucket.
+
+python -m localassets examples/trec.yaml
+embedtune run examples/trec.yaml --s3-root /tmp/embedtune
+"""
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import localassets
-from localassets import PackageGone, Split, WordSimilarity
+from localassets import PackageGone
+from localassets.catalogue import ASSETS, named_in
 
-ASSETS: dict[str, Callable[[], Path | Split | WordSimilarity]] = {
-    "minilm": localassets.minilm,
-    "trec": localassets.trec,
-    "mobilenet_v2": localassets.mobilenet_v2,
-    "efficientnet_lite0": localassets.efficientnet_lite0,
-    "cifar10": localassets.cifar10,
-    "arxiv_pairs": localassets.arxiv_pairs,
-    "wordnet_pairs": localassets.wordnet_pairs,
-    "word_similarity": localassets.word_similarity,
-    "openclipart": localassets.openclipart,
-    "movie_reviews": localassets.movie_reviews,
-}
-USUAL = ("minilm", "trec")
+FOLDER = Path("/tmp/embedtune")
 
 
 def main() -> int:
-    """Link each under its name in the cache; 1 if a package is gone."""
-    parser = argparse.ArgumentParser(prog="python -m localassets", description=__doc__)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"{', '.join(ASSETS)}, or all; {' and '.join(USUAL)} if none is given",
+    """Link each asset as FOLDER/BUCKET/NAME; 1 if a package is gone."""
+    parser = argparse.ArgumentParser(
+        prog="python -m localassets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="assets:\n" + "\n".join(f"  s3://{key}" for key in ASSETS),
     )
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/embedtune"))
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="FineTuneJob; none: all assets"
+    )
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"default {FOLDER}")
     options = parser.parse_args()
-    if unknown := set(options.names) - {*ASSETS, "all"}:
-        parser.error(f"no asset is called {', '.join(sorted(unknown))}; --help lists them")
-    options.folder.mkdir(parents=True, exist_ok=True)
+    keys = list(ASSETS)
+    if options.files:
+        keys = [key for file in options.files for key in named_in(file)]
+        if not keys:
+            parser.error("the files name none of the assets that --help lists")
     gone = 0
-    for name in list(ASSETS) if "all" in options.names else options.names or USUAL:
+    for key in dict.fromkeys(keys):
         try:
-            source = place(ASSETS[name]())
+            source = ASSETS[key]()
         except PackageGone as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{key}: {error}", file=sys.stderr)
             gone = 1
             continue
-        link = options.folder / source.name
+        link = options.folder / key
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(source)
         print(link)
     return gone
-
-
-def place(asset: Path | Split | WordSimilarity) -> Path:
-    """The file or folder in the cache that holds all of it."""
-    if isinstance(asset, Split):
-        return asset.train.parent
-    return asset.simlex999.parent if isinstance(asset, WordSimilarity) else asset
 
 
 if __name__ == "__main__":

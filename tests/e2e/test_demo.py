@@ -11,12 +11,13 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from localassets import trec
-from localdemo.__main__ import EXAMPLE, NAME, NAMESPACE
+from localdemo.__main__ import EXAMPLE
 from localdemo.setup import user_namespace
 from localdemo.site import Site
 from tests.e2e.conftest import User
 
 pytestmark = pytest.mark.cluster
+NAMESPACE, NAME = "search", "question-search"
 
 
 @pytest.fixture(scope="module")

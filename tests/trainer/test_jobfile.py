@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from embedtune_trainer.errors import BadSpec, SourceNotFound
-from embedtune_trainer.jobfile import parse_job, plain_value, read_job
+from embedtune_trainer.jobfile import parse_job, plain_value, read_job, with_s3_root
 
 MINIMAL = """\
 apiVersion: embedtune.dev/v1alpha1
@@ -105,3 +105,28 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "utf16").write_text(MINIMAL, encoding="utf-16")
     with pytest.raises(BadSpec, match="not UTF-8"):
         read_job(tmp_path / "utf16")
+
+
+def test_a_folder_stands_for_the_s3_service() -> None:
+    spec = """\
+apiVersion: embedtune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: trec, namespace: search}
+spec:
+  model:
+    text: {backbone: s3://bases/minilm}
+    image: {backbone: torchvision://mobilenet_v2, weights: s3://bases/mobilenet.pth}
+  data:
+    train: {uri: s3://datasets/trec/train.csv}
+    evaluation: {uri: file:///elsewhere.csv}
+  output: {uri: s3://models}
+"""
+    job = with_s3_root(parse_job(spec, "job.yaml"), Path("/s3"))
+    assert job.output_uri == "file:///s3/models/search/trec/local/"
+    assert job.spec.model.backbones == ("file:///s3/bases/minilm", "torchvision://mobilenet_v2")
+    assert job.spec.model.image is not None
+    assert job.spec.model.image.weights == "file:///s3/bases/mobilenet.pth"
+    assert job.spec.data.train == parse_job(spec, "job.yaml").spec.data.train.model_copy(
+        update={"uri": "file:///s3/datasets/trec/train.csv"}
+    )
+    assert job.spec.data.evaluation.uri == "file:///elsewhere.csv"

@@ -16,7 +16,7 @@ from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
 from embedtune_trainer import datacheck
 from embedtune_trainer.failures import Ending, ending_of
-from embedtune_trainer.jobfile import read_job
+from embedtune_trainer.jobfile import read_job, with_s3_root
 from embedtune_trainer.usage import is_sentence_transformers
 
 DESCRIPTION = """\
@@ -37,7 +37,7 @@ example: save as job.yaml, then run it with  embedtune run job.yaml
 
 URIs are file:///ABSOLUTE/PATH or s3://BUCKET/KEY. For S3 set AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL unless it is AWS (or storage.endpoint in the file).
-A cluster takes s3:// only.
+A cluster does not take file://; a file with s3:// runs here without S3 by --s3-root DIR.
 
 exit codes: 0 done; 64 bad spec; 65 bad data; 66 unsupported model; 67 not found;
 68 access denied; 69 diverged; 80 storage unavailable; 81 interrupted; 82 internal error;
@@ -66,6 +66,8 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     job = _with_endpoint(read_job(arguments.file), arguments.storage_endpoint)
+    if arguments.s3_root is not None:
+        job = with_s3_root(job, arguments.s3_root)
     stop = Event()
     from embedtune_trainer.stopping import stop_on_signals
 
@@ -158,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one job")
     run.add_argument(
         "--storage-endpoint", metavar="URL", help="S3 service, in place of spec.storage.endpoint"
+    )
+    run.add_argument(
+        "--s3-root",
+        type=Path,
+        metavar="DIR",
+        help="a folder that stands for the S3 service: the file's s3://BUCKET/KEY are read and"
+        " written as DIR/BUCKET/KEY",
     )
     run.add_argument(
         "--storage-patience-s",

@@ -45,6 +45,21 @@ def read_job(path: Path) -> FineTuneJob:
     return parse_job(text, str(path))
 
 
+def with_s3_root(job: FineTuneJob, root: Path) -> FineTuneJob:
+    """The job with ROOT/BUCKET/KEY for every s3://BUCKET/KEY, so that no S3 service is needed."""
+    return FineTuneJob.parse(_rooted(job.trainer_input(), root.resolve().as_uri()))
+
+
+def _rooted(value: Any, root: str) -> Any:  # noqa: ANN401  any part of a JSON document
+    if isinstance(value, dict):
+        return {key: _rooted(child, root) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_rooted(child, root) for child in value]
+    if isinstance(value, str) and value.startswith("s3://"):
+        return f"{root}/{value.removeprefix('s3://')}"
+    return value
+
+
 def parse_job(text: str, name: str) -> FineTuneJob:
     """The one FineTuneJob of a YAML or JSON text.
 

@@ -155,10 +155,12 @@ def test_buckets_are_even_and_stay():
     assert max(counts) - min(counts) < 200
 
 
-def test_an_unknown_name_is_refused_before_anything_is_downloaded(tmp_path):
-    command = [sys.executable, "-m", "localassets", "minilmm", "--folder", str(tmp_path / "x")]
+def test_a_file_that_names_no_asset_is_refused_before_anything_is_downloaded(tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text("spec: {model: {backbone: s3://bases/another}}")
+    command = [sys.executable, "-m", "localassets", str(job), "--folder", str(tmp_path / "x")]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "local")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no asset is called minilmm" in done.stderr
+    assert "name none of the assets" in done.stderr
     assert not (tmp_path / "x").exists()
