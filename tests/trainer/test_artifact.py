@@ -120,8 +120,10 @@ def test_the_card_says_how_another_layout_is_loaded(tmp_path: Path) -> None:
 
         def save(self, folder: Path) -> None:
             (folder / "model.safetensors").write_bytes(b"weights")
+            (folder / "embedtune.json").write_text('{"modality": "text"}')
 
-    stage(Other(), tmp_path / "m", JOB, METRICS, "TripletMarginLoss", {})
+    stage(Other(), tmp_path / "m", JOB, METRICS, "TripletMarginLoss", {}, "conv1\nfc")
     card = (tmp_path / "m" / "README.md").read_text()
-    assert 'model = load_saved(Path("path/to/this/folder"))' in card
+    assert 'model = open_model("path/to/this/folder")' in card
+    assert (tmp_path / "m" / "model.txt").read_text() == "conv1\nfc\n"
     assert "sentence" not in card.partition("## How good")[0]

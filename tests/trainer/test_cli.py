@@ -38,7 +38,7 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("command", ["", "run", "validate", "data check"])
+@pytest.mark.parametrize("command", ["", "run", "validate", "data check", "inspect"])
 def test_help_is_the_golden_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main([*command.split(), "--help"])

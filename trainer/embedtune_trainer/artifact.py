@@ -20,18 +20,18 @@ from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.sources.storage import folder_files, without_manifest
-from embedtune_trainer.usage import embedding, is_sentence_transformers, loading
+from embedtune_trainer.usage import Kind, kind_of, using
 
 CARD = "README.md"
 TRAINING = "training.json"
-_TAGS = {
-    True: """library_name: sentence-transformers
+TABLE = "model.txt"
+"""What the model consists of, as `embedtune inspect` shows it."""
+_TAGS = """library_name: embedtune
+tags: [feature-extraction, embedtune]"""
+_ST_TAGS = """library_name: sentence-transformers
 pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]""",
-    False: """library_name: embedtune
-tags: [feature-extraction, embedtune]""",
-}
-"""The card's metadata, by whether sentence-transformers reads the model."""
+tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]"""
+"""The card's metadata, if sentence-transformers reads the model."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -72,6 +72,7 @@ def stage(
     metrics: Metrics,
     objective: str,
     report: Mapping[str, Any],
+    table: str = "",
 ) -> ModelRef:
     """Write the model into an empty folder.
 
@@ -82,6 +83,7 @@ def stage(
         metrics: before and after.
         objective: what it was trained with, for its card.
         report: facts of the training, the same for the same run (no times).
+        table: what the model consists of; empty if that could not be found out.
 
     Returns:
         What the status says of it. It is true once the folder is published at its URI.
@@ -89,11 +91,11 @@ def stage(
     folder.mkdir(parents=True, exist_ok=True)
     embedder.save(folder)
     (folder / CARD).write_text(
-        model_card(
-            job, metrics, objective, embedder.embedding_dim, in_st=is_sentence_transformers(folder)
-        ),
+        model_card(job, metrics, objective, embedder.embedding_dim, kind_of(folder)),
         encoding="utf-8",
     )
+    if table:
+        (folder / TABLE).write_text(table + "\n", encoding="utf-8")
     training = {
         "job": job.trainer_input(),
         "metrics": metrics.to_dict(),
@@ -176,7 +178,7 @@ def file_sha256(path: Path) -> str:
 
 
 def model_card(
-    job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int, *, in_st: bool
+    job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int, kind: Kind
 ) -> str:
     """README.md: what the model is, how good, and how to use it."""
     spec = job.spec
@@ -186,14 +188,13 @@ def model_card(
         if evaluation.queries and evaluation.index
         else evaluation.uri or "rows held out of the training data"
     )
-    *imports, load = loading("path/to/this/folder", sentence_transformers=in_st)
-    use = "\n".join([*imports, "", load, embedding(sentence_transformers=in_st)])
+    use = using("path/to/this/folder", kind)
     rows = "\n".join(
         f"| {name} | {value} | {metrics.after.get(name, '')} |"
         for name, value in metrics.before.items()
     )
     return f"""---
-{_TAGS[in_st]}
+{_ST_TAGS if kind == "sentence-transformers" else _TAGS}
 ---
 
 # {job.metadata.name}
@@ -220,6 +221,6 @@ An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
 |---|---|---|
 {rows}
 
-The whole job, versions and training report are in {TRAINING}; {MANIFEST} has the sha256 of every
-file.
+The whole job, versions and training report are in {TRAINING}, the network's modules in {TABLE};
+{MANIFEST} has the sha256 of every file.
 """

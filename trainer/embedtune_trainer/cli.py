@@ -1,4 +1,4 @@
-"""`embedtune`: run a FineTuneJob file on this machine, or check it.
+"""`embedtune`: run a FineTuneJob file on this machine, or look at its parts first.
 
 Nothing heavy is imported before a job is about to run, so that help and validation are quick.
 """
@@ -14,10 +14,10 @@ from threading import Event
 
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_trainer import datacheck
+from embedtune_trainer import datacheck, inspect_command
 from embedtune_trainer.failures import Ending, ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
-from embedtune_trainer.usage import is_sentence_transformers
+from embedtune_trainer.usage import kind_of
 
 DESCRIPTION = """\
 Fine-tune embedding models. The same FineTuneJob file runs here and on a cluster
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         work_dir.mkdir(parents=True, exist_ok=True)
         result = _train(job, work_dir, stop, arguments.storage_patience_s, stack)
-        in_st = is_sentence_transformers(work_dir / "model")
+        kind = kind_of(work_dir / "model")
     if arguments.json:
         sys.stdout.write(result.model_dump_json(by_alias=True, exclude_none=True) + "\n")
     else:
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         from embedtune_trainer.console import show_result
 
-        show_result(Console(), result, sentence_transformers=in_st)
+        show_result(Console(), result, kind)
     return ExitCode.DONE
 
 
@@ -192,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one job")
     validate.set_defaults(action=_validate)
     datacheck.add_command(commands)
+    inspect_command.add_command(commands)
     return parser
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from embedtune_api.contract import TrainResult
 from embedtune_api.status import Metrics
 from embedtune_trainer.progress import Pace, clock_time, sentence
-from embedtune_trainer.usage import loading
+from embedtune_trainer.usage import Kind, loading
 
 
 class ConsoleReporter:
@@ -57,7 +57,7 @@ class ConsoleReporter:
 
 
 def show_result(
-    console: Console, result: TrainResult, *, sentence_transformers: bool = True
+    console: Console, result: TrainResult, kind: Kind = "sentence-transformers"
 ) -> None:
     """The table of metrics, where the model is, and how to load it."""
     if result.metrics is not None:
@@ -70,7 +70,7 @@ def show_result(
         console.print(
             f"Model: {model.uri}\n"
             f"       {model.embedding_dim} dimensions, {size}, {model.digest}\n\n"
-            f"Load it:\n{load_hint(model.uri, sentence_transformers=sentence_transformers)}",
+            f"Load it:\n{load_hint(model.uri, kind)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -90,12 +90,11 @@ def metrics_table(metrics: Metrics) -> Table:
     return table
 
 
-def load_hint(uri: str, *, sentence_transformers: bool) -> str:
+def load_hint(uri: str, kind: Kind) -> str:
     """Lines of Python that load the model, after a copy to this machine if need be."""
     folder = uri.removeprefix("file://").rstrip("/")
     copy = ""
     if not uri.startswith("file://"):
         folder = "model"
         copy = f"  aws s3 cp --recursive {uri} {folder}\n"
-    lines = loading(folder, sentence_transformers=sentence_transformers)
-    return copy + "\n".join(f"  {line}" for line in lines)
+    return copy + "\n".join(f"  {line}" for line in loading(folder, kind))

@@ -1,6 +1,6 @@
 """What a backbone consists of, module by module in the order in which they run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,7 @@ class ModuleRow:
         parameters: numbers in its weights and in those of what it holds.
         trained: how many of them are trained, adapters included.
         state: in a word; none if it has no weights.
-        candidate: the kind of feature if it can be the cut, since all passes through it.
+        candidate: the kind of feature if it can be the cut.
         calls: how often it runs.
     """
 
@@ -81,11 +81,12 @@ def analyse(  # noqa: PLR0913  what it says has as many parts
     *,
     backbone: str,
     takes: str,
-    sizes: dict[str, int],
+    sizes: Mapping[str, int],
     head: Head | None,
     cut: str,
     feature: FeatureShape,
-    cuttable: bool = False,
+    candidates: Mapping[str, FeatureKind] | None = None,
+    under: str = "",
 ) -> Analysis:
     """Put together what is known of a network.
 
@@ -99,14 +100,15 @@ def analyse(  # noqa: PLR0913  what it says has as many parts
         head: what was left out.
         cut: where the feature is.
         feature: what stands there.
-        cuttable: whether the cut can be elsewhere.
+        candidates: what stands behind the modules that can be the cut, by their paths.
+        under: path of the network in the whole of the checkpoint.
     """
     behind = [*parts.pooling.parameters(), *nn.ModuleList(list(parts.layers)).parameters()]
     everything = [*network.parameters(), *behind]
     return Analysis(
         backbone,
         takes,
-        _rows(network, run, sizes, head.path if head else None, cuttable=cuttable),
+        _rows(network, run, sizes, candidates or {}, f"{under}." if under else ""),
         head,
         cut,
         feature,
@@ -118,16 +120,31 @@ def analyse(  # noqa: PLR0913  what it says has as many parts
     )
 
 
+def bottleneck_cuts(run: Trace, head: Head | None) -> dict[str, FeatureKind]:
+    """The modules in front of the head that all passes through, and what then stands there."""
+    nodes = bottlenecks(run.output.grad_fn, run.source) if run.output is not None else []
+    through = {id(node) for node in nodes}
+    last = {call.path: call for call in run.calls if call.path}
+    kinds = {
+        path: _kind(_shape(call.output))
+        for path, call in last.items()
+        if id(call.node) in through and path != (head.path if head else None)
+    }
+    return {path: kind for path, kind in kinds.items() if kind is not None}
+
+
 def module_sizes(network: nn.Module) -> dict[str, int]:
     """Parameters of each module by path."""
     return {path: sum(p.numel() for p in m.parameters()) for path, m in network.named_modules()}
 
 
 def _rows(
-    network: nn.Module, run: Trace, sizes: dict[str, int], head: str | None, *, cuttable: bool
+    network: nn.Module,
+    run: Trace,
+    sizes: Mapping[str, int],
+    candidates: Mapping[str, FeatureKind],
+    prefix: str,
 ) -> tuple[ModuleRow, ...]:
-    nodes = bottlenecks(run.output.grad_fn, run.source) if run.output is not None else []
-    through = {id(node) for node in nodes}
     now = dict(network.named_modules())
     calls: dict[str, list[Call]] = {}
     for call in run.calls:
@@ -139,19 +156,16 @@ def _rows(
         module = now.get(path)
         weights = list(module.parameters()) if module is not None else []
         trained = sum(p.numel() for p in weights if p.requires_grad)
-        output = _shape(last.output)
         rows.append(
             ModuleRow(
-                path,
+                prefix + path,
                 type(last.module).__name__,
                 _shape(made[0].input),
-                output,
+                _shape(last.output),
                 sizes[path],
                 trained,
                 _state(sizes[path], weights, trained),
-                _candidate(output)
-                if cuttable and path != head and id(last.node) in through
-                else None,
+                candidates.get(path),
                 len(made),
             )
         )
@@ -168,7 +182,7 @@ def _state(size: int, weights: Sequence[nn.Parameter], trained: int) -> State:
     return "trained" if all(p.requires_grad for p in weights) else "partly"
 
 
-def _candidate(shape: Shape | None) -> FeatureKind | None:
+def _kind(shape: Shape | None) -> FeatureKind | None:
     if shape is None or shape[:1] != (BATCH,):
         return None
     kinds: dict[int, FeatureKind] = {2: "vector", 3: "tokens", 4: "places"}

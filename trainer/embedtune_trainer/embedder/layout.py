@@ -69,8 +69,12 @@ class Layout:
         return str(self.settings.get("prompts", {}).get(name) or "") if name else ""
 
 
-def read_layout(folder: Path) -> Layout:
+def read_layout(folder: Path, *, weights: bool = True) -> Layout:
     """Read a sentence-transformers folder, or a plain Hugging Face one.
+
+    Args:
+        folder: what lies there.
+        weights: whether the layers get theirs; without, they stay as they are when new.
 
     Raises:
         UnsupportedModel: a module that is not known, or a file that is missing or broken.
@@ -89,7 +93,8 @@ def read_layout(folder: Path) -> Layout:
         places[0],
         pooling=_read_pooling(places[1], settings),
         layers=tuple(
-            _READERS[kind](place) for kind, place in zip(kinds[2:], places[2:], strict=True)
+            _read_layer(kind, place, weights=weights)
+            for kind, place in zip(kinds[2:], places[2:], strict=True)
         ),
         normalize=kinds[-1] == "Normalize",
         max_length=texts.get("max_seq_length"),
@@ -155,6 +160,13 @@ def _read_pooling(folder: Path, settings: dict[str, Any]) -> tuple[str, ...]:
     return modes
 
 
+def _read_layer(kind: str, folder: Path, *, weights: bool) -> Layer:
+    layer = _READERS[kind](folder)
+    if weights and any(True for _ in layer.parameters()):
+        layer.load_state_dict(_read_weights(folder))
+    return layer
+
+
 def _read_dense(folder: Path) -> Dense:
     config = _json(folder / "config.json")
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
@@ -165,20 +177,16 @@ def _read_dense(folder: Path) -> Dense:
     other_keys = {config.get(key) for key in ("module_input_name", "module_output_name")}
     if config.get("use_residual") or other_keys - {None, "sentence_embedding"}:
         raise UnsupportedModel(f"{folder.name}: a Dense with a residual or of token vectors")
-    layer = Dense(
+    return Dense(
         int(config["in_features"]),
         int(config["out_features"]),
         bias=bool(config.get("bias", True)),
         activation=name,
     )
-    layer.load_state_dict(_read_weights(folder))
-    return layer
 
 
 def _read_layer_norm(folder: Path) -> LayerNorm:
-    layer = LayerNorm(int(_json(folder / "config.json")["dimension"]))
-    layer.load_state_dict(_read_weights(folder))
-    return layer
+    return LayerNorm(int(_json(folder / "config.json")["dimension"]))
 
 
 def _read_normalize(_: Path) -> Normalize:

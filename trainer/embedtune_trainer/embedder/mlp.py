@@ -92,9 +92,12 @@ def load_mlp_encoder(encoder: Encoder, seed: int) -> Embedder:
     return mlp_embedder(encoder, Own("vector", ()), seed)
 
 
-def mlp_embedder(encoder: Encoder, own: Own, seed: int) -> Embedder:
-    """The rest of the way, for a new model and for one that was saved."""
-    dim = int(encoder.backbone.removeprefix(SCHEME))
+def dimension(encoder: Encoder) -> int:
+    """Numbers of each vector.
+
+    Raises:
+        BadSpec: the spec asks for what vectors cannot have.
+    """
     for field, given in (
         ("cut", encoder.cut != "auto"),
         ("freeze", encoder.freeze or encoder.freeze_all_but),
@@ -102,6 +105,12 @@ def mlp_embedder(encoder: Encoder, own: Own, seed: int) -> Embedder:
     ):
         if given:
             raise BadSpec(f"spec.model.{field}: {SCHEME} has no backbone to which it would apply")
+    return int(encoder.backbone.removeprefix(SCHEME))
+
+
+def mlp_embedder(encoder: Encoder, own: Own, seed: int) -> Embedder:
+    """The rest of the way, for a new model and for one that was saved."""
+    dim = dimension(encoder)
 
     def write(embedder: Embedder, folder: Path) -> None:
         write_settings(folder, embedder, {"kind": "mlp", "backbone": f"{SCHEME}{dim}"})

@@ -2,18 +2,16 @@
 
 import difflib
 import importlib
-import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import timm
 import torch
-from timm.data.config import resolve_data_config
 from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
 
 from embedtune_trainer.errors import StorageUnavailable, UnsupportedModel
-from embedtune_trainer.images.preprocessing import Interpolation, Preprocessing
+from embedtune_trainer.images.peers import preprocessing_from_timm
 
 
 class TimmModel:
@@ -42,13 +40,14 @@ class TimmModel:
                 f"timm has no model {architecture!r}; near it: {', '.join(near) or 'none'}"
             )
         try:
-            self._config: Any = timm.get_pretrained_cfg(self.name, allow_unregistered=False)
+            found = timm.get_pretrained_cfg(self.name, allow_unregistered=False)
         except RuntimeError:
             tags = timm.list_pretrained(f"{architecture}.*") or timm.list_pretrained(architecture)
             raise UnsupportedModel(
                 f"timm has no weights {tag!r} of {architecture}, but {', '.join(tags) or 'none'}"
             ) from None
-        self.preprocessing = _preprocessing(self._config)
+        self._config: Any = cast("Any", found)
+        self.preprocessing = preprocessing_from_timm(self._config.to_dict())
 
     def build(self, size: tuple[int, int]) -> nn.Module:
         """The network with random weights.
@@ -94,21 +93,3 @@ class TimmModel:
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
-
-
-def _preprocessing(pretrained: Any) -> Preprocessing:  # noqa: ANN401  timm leaves it untyped
-    """Read timm's data configuration; its crop by part becomes one in pixels."""
-    resolve: Any = resolve_data_config
-    config = resolve({}, pretrained_cfg=pretrained.to_dict())
-    height, width = config["input_size"][1:]
-    part = config["crop_pct"]
-    resize: int | tuple[int, int] | None = math.floor(min(height, width) / part)
-    if config["crop_mode"] == "squash" or height != width:
-        resize = (math.floor(height / part), math.floor(width / part))
-    return Preprocessing(
-        size=(height, width),
-        resize=resize,
-        interpolation=cast("Interpolation", config["interpolation"]),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )

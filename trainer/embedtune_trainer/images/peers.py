@@ -5,7 +5,12 @@ from math import floor
 from typing import Any, Final
 
 from embedtune_trainer.errors import UnsupportedModel
-from embedtune_trainer.images.preprocessing import INTERPOLATIONS, Interpolation, Preprocessing
+from embedtune_trainer.images.preprocessing import (
+    INTERPOLATIONS,
+    Fit,
+    Interpolation,
+    Preprocessing,
+)
 
 PILLOW_CODES: Final[dict[int, Interpolation]] = {
     0: "nearest",
@@ -34,6 +39,9 @@ HUB_CLASSES: Final = frozenset(
     )
 )
 """Image processors of transformers that do what a Preprocessing says and nothing else."""
+
+TIMM_FITS: Final[dict[str, Fit]] = {"squash": "warp", "center": "cover", "border": "contain"}
+"""timm's crop modes; where a square is cropped, cover is the shorter side's length."""
 
 WARPS_FROM = 384
 """ConvNext's processor crops below this size and distorts from it on."""
@@ -78,22 +86,19 @@ def preprocessing_from_timm(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     channels, *size = known["input_size"]
     if channels != 3:
         raise _unsupported(f"input_size: {channels} channels, where images have 3")
-    scaled = [floor(side / known["crop_pct"]) for side in size]
-    resize: int | tuple[int, int]
-    if known["crop_mode"] == "squash":
-        resize = (scaled[0], scaled[1])
-    elif known["crop_mode"] == "center" and scaled[0] == scaled[1]:
-        resize = scaled[0]
-    else:
-        raise _unsupported(f"crop_mode: {known['crop_mode']} to {size[0]} x {size[1]} pixels")
+    scaled = (floor(size[0] / known["crop_pct"]), floor(size[1] / known["crop_pct"]))
+    if known["crop_mode"] not in TIMM_FITS:
+        raise _unsupported(f"crop_mode: {known['crop_mode']}")
+    square = known["crop_mode"] == "center" and scaled[0] == scaled[1]
     if known["interpolation"] not in INTERPOLATIONS:
         raise _unsupported(f"interpolation: {known['interpolation']}")
     return Preprocessing(
         (size[0], size[1]),
-        resize,
+        scaled[0] if square else scaled,
         known["interpolation"],
         _three(known["mean"]),
         _three(known["std"]),
+        "warp" if square else TIMM_FITS[known["crop_mode"]],
     )
 
 

@@ -21,16 +21,22 @@ def fitted(image: Image.Image, how: Preprocessing) -> Image.Image:
     """The image resized and cropped to `how.size`.
 
     Args:
-        image: RGB of any size. Where it is smaller than the crop, black is added around it.
+        image: RGB of any size. Where it is smaller than the crop, black is added around it, or the
+            mean's colour if it is to be contained.
         how: the backbone's preprocessing.
     """
     target: list[int]
-    if isinstance(how.resize, int):
+    if isinstance(how.resize, int) or how.fit == "cover":
         image = _without_ends(image)
+    if isinstance(how.resize, int):
         target = [how.resize]
+    elif how.resize is None or how.fit == "warp":
+        target = list(how.resize or how.size)
     else:
-        target = list(how.size if how.resize is None else how.resize)
+        target = _in_ratio(image, how.resize, contained=how.fit == "contain")
     resized = functional.resize(image, target, interpolation_of(how), antialias=True)
+    if how.fit == "contain":
+        resized = _framed(resized, how)
     cropped: Image.Image = functional.center_crop(resized, list(how.size))
     return cropped
 
@@ -56,6 +62,24 @@ def normalised(levels_BHW3: Tensor, how: Preprocessing) -> Tensor:
     )
     x_B3HW = levels_BHW3.permute(0, 3, 1, 2).contiguous().float()
     return x_B3HW.mul_(1 / (255 * std_3)).sub_(mean_3 / std_3)
+
+
+def _in_ratio(image: Image.Image, frame: tuple[int, int], *, contained: bool) -> list[int]:
+    """Height and width with which the image just covers the frame, or is just contained in it."""
+    height, width = image.height, image.width
+    times = (height / frame[0], width / frame[1])
+    divisor = max(times) if contained else min(times)
+    return [max(1, round(height / divisor)), max(1, round(width / divisor))]
+
+
+def _framed(image: Image.Image, how: Preprocessing) -> Image.Image:
+    """The image in the middle of `how.size`, where it is smaller, with the mean's colour around."""
+    height, width = (
+        max(0, side - has) for side, has in zip(how.size, (image.height, image.width), strict=True)
+    )
+    around = [width // 2, height // 2, (width + 1) // 2, (height + 1) // 2]
+    framed: Image.Image = functional.pad(image, around, fill=[round(255 * m) for m in how.mean])
+    return framed
 
 
 def _without_ends(image: Image.Image) -> Image.Image:

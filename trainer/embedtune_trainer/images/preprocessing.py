@@ -9,6 +9,8 @@ from embedtune_trainer.errors import UnsupportedModel
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 INTERPOLATIONS: dict[str, Interpolation] = {name: name for name in get_args(Interpolation)}
+Fit = Literal["warp", "cover", "contain"]
+FITS: dict[str, Fit] = {name: name for name in get_args(Fit)}
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,11 +23,14 @@ class Preprocessing:
     Attributes:
         size: height and width of what the backbone gets, in pixels.
         resize: the shorter side's length before the crop, the aspect ratio being kept; or height
-            and width before the crop, without regard to it; None brings the image to `size`
-            without regard to it.
+            and width before the crop, see `fit`; None brings the image to `size` without regard to
+            its aspect ratio.
         interpolation: of the resize, with antialiasing.
         mean: of red, green and blue in 0..1.
         std: of red, green and blue in 0..1.
+        fit: how the image is brought to the height and width of `resize`: warp changes its aspect
+            ratio, cover lets it reach over them, contain lets it end within them, and what is
+            missing around it has the colour of `mean`.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -33,6 +38,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    fit: Fit = "warp"
 
     @property
     def at_least(self) -> int:
@@ -66,6 +72,7 @@ class Preprocessing:
                 INTERPOLATIONS[values["interpolation"]],
                 _three(values["mean"]),
                 _three(values["std"]),
+                FITS[values.get("fit", "warp")],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedModel(f"not a preprocessing of images: {dict(values)}") from error

@@ -13,6 +13,19 @@ from embedtune_trainer.sources.storage import Store
 
 LIBRARIES = ("torchvision", "timm")
 """Schemes that name a network of a library; its weights may lie elsewhere."""
+DESCRIPTION = frozenset(
+    (
+        "config.json",
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "embedtune.json",
+        "pair.json",
+    )
+)
+"""Files of a model's folder that say what it is; all are small."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,26 @@ def fetch_backbone(store: Store, encoder: Encoder, folder: Path) -> Fetched:
         return Fetched(uri)
     path = store.fetch_folder(uri, folder)
     return Fetched(uri, folder=path, revision=revision_of(path) if scheme == "hf" else None)
+
+
+def fetch_description(store: Store, encoder: Encoder, folder: Path) -> Fetched:
+    """Fetch what says what a backbone is, and no weights.
+
+    Args:
+        store: where URIs are.
+        encoder: what names the backbone.
+        folder: where downloads go; what lies on this machine already is used there.
+
+    Returns:
+        A folder in which there may be no weights; none for torchvision://, timm:// and mlp://.
+
+    Raises:
+        TrainerError: see Store.
+    """
+    uri = encoder.backbone
+    if uri.partition("://")[0] in (*LIBRARIES, "mlp"):
+        return Fetched(uri)
+    return Fetched(uri, folder=store.fetch_folder(uri, folder, DESCRIPTION))
 
 
 def fetch_dataset(store: Store, uri: str, target: Path) -> Path:

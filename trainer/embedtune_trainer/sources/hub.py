@@ -8,8 +8,8 @@ fetched nor run. With HF_HUB_OFFLINE=1 only the cache is used.
 import glob
 import json
 import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Any, Final, TypeVar
 
@@ -56,10 +56,15 @@ class HubStore:
             raise SourceNotFound(f"{uri}: names no file, a file is wanted")
         return path
 
-    def fetch_folder(self, uri: str, target: Path) -> Path:  # noqa: ARG002  used where it lies
+    def fetch_folder(
+        self,
+        uri: str,
+        target: Path,  # noqa: ARG002  used where it lies
+        names: Collection[str] | None = None,
+    ) -> Path:
         """See Store; a model's folder is the snapshot of its commit, see revision_of."""
         found = parse_hub_uri(uri)
-        path = self._snapshot(uri, found) / found.path
+        path = self._snapshot(uri, found, names) / found.path
         if not path.is_dir():
             raise SourceNotFound(f"{uri}: names no folder, a folder is wanted")
         return path
@@ -72,8 +77,8 @@ class HubStore:
         """Nothing is published here."""
         self.prepare(uri)
 
-    def _snapshot(self, uri: str, found: HubUri) -> Path:
-        """The folder of the commit with all files that are wanted in it."""
+    def _snapshot(self, uri: str, found: HubUri, only: Collection[str] | None = None) -> Path:
+        """The folder of the commit with all files that are wanted in it, or those of some names."""
         if self._offline:
             return self._cached(uri, found)
         sha, names = self._trying(uri, lambda _: self._resolve(found))
@@ -82,6 +87,8 @@ class HubStore:
         else:
             folders = self._module_folders(uri, found, sha) if MODULES in names else set()
             wanted = model_files(names, folders)
+        if only is not None:
+            wanted = [name for name in wanted if PurePosixPath(name).name in only]
         if not wanted:
             raise SourceNotFound(
                 f"{uri}: {self._endpoint} has nothing of use there; check the path"

@@ -8,7 +8,7 @@ PutObject (in parts above PART_BYTES) and DeleteObject.
 import io
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -126,7 +126,7 @@ class S3Store:
         self._download(uri, bucket, key, target)
         return target
 
-    def fetch_folder(self, uri: str, target: Path) -> Path:
+    def fetch_folder(self, uri: str, target: Path, names: Collection[str] | None = None) -> Path:
         """See Store."""
         bucket, prefix = split_prefix(uri)
         sizes = self._sizes(uri, bucket, prefix)
@@ -134,6 +134,9 @@ class S3Store:
             raise SourceNotFound(
                 f"{uri}: there are no objects under this prefix; check its spelling"
             )
+        if names is not None:
+            sizes = {n: size for n, size in sizes.items() if PurePosixPath(n).name in names}
+            target.mkdir(parents=True, exist_ok=True)
         for name in sizes:
             local = _inside(target, name, uri)
             self._download(f"s3://{bucket}/{prefix}{name}", bucket, prefix + name, local)

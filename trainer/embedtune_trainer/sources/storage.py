@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,13 @@ class Store(Protocol):
         What is returned is whole (its size is verified), and is not to be written to.
         """
 
-    def fetch_folder(self, uri: str, target: Path) -> Path:
+    def fetch_folder(self, uri: str, target: Path, names: Collection[str] | None = None) -> Path:
         """Make everything under the URI readable as a folder, which is not to be written to.
+
+        Args:
+            uri: of the folder.
+            target: where a download goes.
+            names: only files of these names are wanted, wherever they lie in it; others may come.
 
         Raises:
             SourceNotFound: also when there is nothing under it.
@@ -141,7 +146,12 @@ class FileStore:
             path.open("rb").close()
         return path
 
-    def fetch_folder(self, uri: str, target: Path) -> Path:  # noqa: ARG002  used where it lies
+    def fetch_folder(
+        self,
+        uri: str,
+        target: Path,  # noqa: ARG002  used where it lies
+        names: Collection[str] | None = None,  # noqa: ARG002
+    ) -> Path:
         """See Store."""
         path = self._path(uri)
         with _os_errors(uri):
@@ -216,9 +226,9 @@ class Storage:
         """See Store."""
         return self._of(uri).fetch_file(uri, target)
 
-    def fetch_folder(self, uri: str, target: Path) -> Path:
+    def fetch_folder(self, uri: str, target: Path, names: Collection[str] | None = None) -> Path:
         """See Store."""
-        return self._of(uri).fetch_folder(uri, target)
+        return self._of(uri).fetch_folder(uri, target, names)
 
     def prepare(self, uri: str) -> None:
         """See Store."""
