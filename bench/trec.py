@@ -39,9 +39,10 @@ from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.evaluation.retrieval import same_label, search_metrics
 from embedtune_trainer.fit import fit
+from embedtune_trainer.mixture import build_mixture
+from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.rows.read import Wanted, read_rows
 from embedtune_trainer.rows.table import Items, LabelledRows, Texts
-from embedtune_trainer.tasks import build_task
 
 RESULT = Path(__file__).parent / "results" / "trec.md"
 EPOCHS, BATCH, RATE, MARGIN = 1, 64, 5e-5, 0.2
@@ -110,8 +111,8 @@ def embedtune(seed: int, judge: Judge) -> Outcome:
     training = Training(epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, seed=seed)
     objective = Objective(loss_options={"margin": MARGIN})
     encoders = Encoders.single(embedder)
-    task = build_task(encoders, judge.train, objective, training)
-    report = fit(encoders, task, training, Silent())
+    mixture = build_mixture(encoders, (Entry(judge.train),), objective, training)
+    report = fit(encoders, mixture, training, Silent())
     return Outcome("embedtune", seed, *judge(embedder.encode), report.seconds)
 
 
@@ -151,13 +152,13 @@ def sentence_transformer(seed: int, judge: Judge) -> Outcome:
 
 def encoder(model: SentenceTransformer) -> Callable[[Items], torch.Tensor]:
     """Texts to embeddings on the CPU."""
-    return lambda items: torch.from_numpy(model.encode(items.identities(), show_progress_bar=False))
+    return lambda items: torch.from_numpy(model.encode(list(items.values), show_progress_bar=False))
 
 
 def texts_of(rows: LabelledRows) -> list[str]:
     """The rows' texts."""
     assert isinstance(rows.items, Texts)
-    return rows.items.values
+    return list(rows.items.values)
 
 
 def check_same_start(judge: Judge) -> tuple[float, float]:

@@ -211,6 +211,10 @@ class Data(ApiModel):
             (f"spec.data.mix[{i}]", entry.unweighted()) for i, entry in enumerate(self.mix or ())
         )
 
+    def like_first(self, uri: str) -> Dataset:
+        """Another file that is read as the first entry is, to its end."""
+        return self.entries[0][1].model_copy(update={"uri": uri, "limit": None})
+
     @property
     def weights(self) -> tuple[float, ...] | None:
         """Of the entries, if there are any."""

@@ -114,7 +114,8 @@ def rows(labels, source="s3://bkt/t.csv"):
 
 def plan(evaluation, train, others):
     data = Data.parse({"train": {"uri": "s3://bkt/t.csv"}, "evaluation": evaluation})
-    return plan_evaluation(data, train, 0, lambda dataset, _field: others[dataset.uri])
+    (kept,), measure = plan_evaluation(data, [train], 0, lambda dataset, _: others[dataset.uri])
+    return kept, measure
 
 
 def test_each_kind_of_evaluation():

@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from embedtune_api.spec import Encoder, Objective, Training
-from embedtune_trainer import fit as fitting
+from embedtune_trainer import encoding
 from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
+from embedtune_trainer.encoding import encode_parts
 from embedtune_trainer.errors import BadSpec, Diverged, Interrupted
-from embedtune_trainer.fit import encode_parts, fit, prepare
+from embedtune_trainer.fit import fit
+from embedtune_trainer.mixture import augmentation_for, build_mixture
+from embedtune_trainer.objectives.choice import Entry, choose_losses
 from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
-from embedtune_trainer.tasks import augmentation_for, build_task, loss_name
 from tests.trainer import tiny
 
 
@@ -55,13 +57,14 @@ def train(plain, rows, recorder=None, stop=lambda: False, objective=None, model=
     options = Training.parse({"batchSize": 32, "epochs": 3, "learningRate": 1e-3, **training})
     recorder = recorder or Recorder()
     encoders = Encoders.single(embedder)
-    task = build_task(encoders, rows, objective or Objective(), options)
-    return embedder, fit(encoders, task, options, recorder, stop)
+    mixture = build_mixture(encoders, (Entry(rows),), objective or Objective(), options)
+    return embedder, fit(encoders, mixture, options, recorder, stop)
 
 
 def train_here(embedder, rows, options, recorder):
     encoders = Encoders.single(embedder)
-    return fit(encoders, build_task(encoders, rows, Objective(), options), options, recorder)
+    mixture = build_mixture(encoders, (Entry(rows),), Objective(), options)
+    return fit(encoders, mixture, options, recorder)
 
 
 def test_it_learns_and_reports(plain, rows):
@@ -97,12 +100,13 @@ def test_parts_of_like_length_give_the_padded_batchs_loss_and_gradient(plain, mo
     rows = LabelledRows(Texts(texts), [str(i % 4) for i in range(24)], "t.csv")
     batch = np.random.default_rng(0).permutation(24)
     objective = Objective(miner_options={"typeOfTriplets": "all"})
-    task = build_task(Encoders.single(embedder), rows, objective, Training())
+    mixture = build_mixture(Encoders.single(embedder), (Entry(rows),), objective, Training())
+    (task,) = mixture.tasks
     (column,) = task.columns
 
     def run(overhead):
-        monkeypatch.setitem(fitting.PART_OVERHEAD, "cpu", overhead)
-        parts = prepare(column, batch, embedder.device)
+        monkeypatch.setitem(encoding.PART_OVERHEAD, "cpu", overhead)
+        parts = column.prepare(batch, embedder.device)
         embedder.zero_grad()
         loss = task.loss([encode_parts(embedder, parts)], batch).loss
         loss.backward()
@@ -175,8 +179,8 @@ def pairs(count=64):
 def train_pairs(plain, rows, **objective):
     encoders = Encoders.single(load(plain))
     options = Training(batch_size=16, epochs=4, learning_rate=1e-3)
-    task = build_task(encoders, rows, Objective.parse(objective), options)
-    return task, fit(encoders, task, options, Recorder())
+    mixture = build_mixture(encoders, (Entry(rows),), Objective.parse(objective), options)
+    return mixture, fit(encoders, mixture, options, Recorder())
 
 
 def test_pairs_are_learnt_by_ranking(plain):
@@ -205,15 +209,15 @@ def test_scored_pairs_are_learnt(plain):
 
 def test_a_loss_that_does_not_suit_the_rows_is_refused(rows):
     with pytest.raises(BadSpec, match="CLIPLoss cannot be trained on pairs; use MultipleNeg"):
-        loss_name(Objective(loss="CLIPLoss"), pairs())
+        choose_losses(Objective(loss="CLIPLoss"), [Entry(pairs())])
     with pytest.raises(BadSpec, match="cannot be trained on labelled rows; use TripletMarginLoss"):
-        loss_name(Objective(loss="MultipleNegativesRankingLoss"), rows)
+        choose_losses(Objective(loss="MultipleNegativesRankingLoss"), [Entry(rows)])
 
 
 def test_captioned_images_keep_their_sides_and_colours(rows):
-    assert augmentation_for(rows).flip > 0
-    assert augmentation_for(pairs()).flip == 0
-    assert augmentation_for(pairs()).saturation == 0
+    assert augmentation_for([Entry(rows)]).flip > 0
+    assert augmentation_for([Entry(pairs())]).flip == 0
+    assert augmentation_for([Entry(pairs())]).saturation == 0
 
 
 def test_a_miner_for_pairs_is_refused(plain):

@@ -8,13 +8,21 @@ import torch
 from embedtune_api.spec import Objective
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.objectives import triplet as objectives
+from embedtune_trainer.objectives.choice import Entry, choose_losses
 from embedtune_trainer.objectives.distances import cosine, euclidean
-from embedtune_trainer.objectives.triplet import build_objective
+from embedtune_trainer.rows.table import LabelledRows, Texts
 from tests.trainer.test_miners import KINDS, loop
+
+ROWS = LabelledRows(Texts(["a", "b"]), ["x", "y"], "t.csv")
 
 
 def objective(kind="semihard", **options):
-    return build_objective(Objective(loss_options=options, miner_options={"typeOfTriplets": kind}))
+    (chosen,) = choose(Objective(loss_options=options, miner_options={"typeOfTriplets": kind}))
+    return objectives.TripletObjective(chosen.options, chosen.miner)
+
+
+def choose(asked):
+    return choose_losses(asked, [Entry(ROWS)])
 
 
 def naive(x, labels, kind, distance, margin, soft):
@@ -131,11 +139,11 @@ def test_cut_up_in_chunks_it_is_the_same(monkeypatch):
 )
 def test_wrong_options_are_named(options, said):
     with pytest.raises(BadSpec) as caught:
-        build_objective(Objective(loss_options=options))
+        choose(Objective(loss_options=options))
     assert said in str(caught.value)
     assert "takes: margin: how much" in str(caught.value)
 
 
 def test_wrong_miner_option_is_named():
     with pytest.raises(BadSpec, match=r"minerOptions\.typeOfTriplets"):
-        build_objective(Objective(miner_options={"typeOfTriplets": "easy"}))
+        choose(Objective(miner_options={"typeOfTriplets": "easy"}))

@@ -18,7 +18,7 @@ def test_promises(pairs, fraction, seed):
     split = stratified_split(rows, fraction, seed)
     train, held_out = (rows.take(side.tolist()) for side in (split.train, split.held_out))
     assert sorted([*split.train, *split.held_out]) == list(range(len(rows)))
-    assert not set(train.items.identities()) & set(held_out.items.identities())
+    assert not set(train.items.values) & set(held_out.items.values)
     for label, size in rows.class_sizes.items():
         assert train.class_sizes[label] >= min(2, size)
 

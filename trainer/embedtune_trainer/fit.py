@@ -5,19 +5,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedtune_api import spec
-from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.encoding import Part, encode_parts
 from embedtune_trainer.errors import Diverged, Interrupted
 from embedtune_trainer.images.prefetch import prefetched
+from embedtune_trainer.mixture import Batch, Mixture
 from embedtune_trainer.objectives.loss import BatchLoss
 from embedtune_trainer.optimizer import (
     MAX_GRADIENT_NORM,
@@ -26,17 +24,9 @@ from embedtune_trainer.optimizer import (
     set_learning_rate,
 )
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.tasks import Column, Task
 
-Indices = NDArray[np.int64]
-Part = tuple[Indices, Any]
-"""Positions in a batch, and their inputs."""
 REPORT_EVERY_S = 0.5
 """A GPU is asked for its loss no more often, since asking makes it wait."""
-PART_OVERHEAD = {"cpu": 64, "cuda": 4096}
-"""What encoding one more part of a batch costs, in tokens; see microbatch."""
-PART_BUDGET = 65536
-"""Most padded tokens that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class FitReport:
 
 def fit(
     encoders: Encoders,
-    task: Task,
+    mixture: Mixture,
     training: spec.Training,
     reporter: Reporter,
     stop: Callable[[], bool] = lambda: False,
@@ -82,24 +72,25 @@ def fit(
         Diverged: the loss or a weight is not a number.
         Interrupted: stop() was true before a step.
     """
-    run = _Run(encoders, task, training)
-    reporter.start(len(task.sampler) * training.epochs, training.epochs)
+    run = _Run(encoders, mixture, training)
+    reporter.start(len(mixture) * training.epochs, training.epochs)
     before = [parameter.detach().clone() for parameter in run.trained]
     encoders.module.train()
     try:
         report = run.train(reporter, stop, before)
     finally:
         encoders.module.eval()
-    _note(report, task, reporter)
+    _note(report, mixture, training.epochs, reporter)
     return report
 
 
 class _Run:
     """What lives as long as one training."""
 
-    def __init__(self, encoders: Encoders, task: Task, training: spec.Training) -> None:
+    def __init__(self, encoders: Encoders, mixture: Mixture, training: spec.Training) -> None:
         self.device = encoders.left.device
-        self.task = task
+        self.module = encoders.module
+        self.mixture = mixture
         self.training = training
         self.trained = [p for p in encoders.module.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(
@@ -109,11 +100,11 @@ class _Run:
     def train(
         self, reporter: Reporter, stop: Callable[[], bool], before: list[Tensor]
     ) -> FitReport:
-        steps = len(self.task.sampler) * self.training.epochs
+        steps = len(self.mixture) * self.training.epochs
         seen = _Seen(self.device)
         begun = reported = time.perf_counter()
         step = 0
-        for epoch, batch, columns, wait_s in self._batches():
+        for epoch, batch, columns, wait_s in self._batches(reporter, stop):
             if stop():
                 raise Interrupted(f"stopped before step {step + 1} of {steps}")
             factor = learning_rate_factor(
@@ -122,7 +113,7 @@ class _Run:
             set_learning_rate(self.optimizer, self.training.learning_rate * factor)
             outcome, finite = self._step(batch, columns)
             step += 1
-            seen.add(outcome, finite, len(batch), wait_s)
+            seen.add(outcome, finite, len(batch.rows), wait_s)
             now = time.perf_counter()
             if self.device.type == "cpu" or now - reported >= REPORT_EVERY_S or step in (1, steps):
                 reported = now
@@ -130,25 +121,47 @@ class _Run:
         seconds = time.perf_counter() - begun
         return seen.summary(self.trained, seconds, step, before)
 
-    def _batches(self) -> Iterator[tuple[int, Indices, list[list[Part]], float]]:
-        """Epoch, row numbers, the columns' inputs, and the seconds that the model waited."""
-        seed = self.training.seed
+    def _batches(
+        self, reporter: Reporter, stop: Callable[[], bool]
+    ) -> Iterator[tuple[int, Batch, list[list[Part]], float]]:
+        """Epoch, batch, its columns' inputs, and the seconds that the model waited for them."""
         for epoch in range(self.training.epochs):
-            seed_everything(seed, epoch)
-            variation = int(np.random.SeedSequence((seed, epoch, 0xA06)).generate_state(1)[0])
-            vary = variation if self.training.augmentation == "auto" else None
-
-            def make(batch: Indices, vary: int | None = vary) -> list[list[Part]]:
-                return [prepare(c, batch, self.device, vary) for c in self.task.columns]
-
-            batches = self.task.sampler.epoch(epoch)
-            with closing(prefetched(make, batches)) as made:
+            self._mine(epoch, reporter, stop)
+            seed_everything(self.training.seed, epoch)
+            batches = self.mixture.epoch(epoch)
+            with closing(prefetched(self._prepare, batches)) as made:
                 for batch in batches:
                     begun = time.perf_counter()
                     columns = next(made)
                     yield epoch, batch, columns, time.perf_counter() - begun
 
-    def _step(self, batch: Indices, columns: list[list[Part]]) -> tuple[BatchLoss, Tensor]:
+    def _prepare(self, batch: Batch) -> list[list[Part]]:
+        """The inputs of a batch; images are varied anew in each pass over their rows."""
+        vary = None
+        if self.training.augmentation == "auto":
+            sequence = np.random.SeedSequence((self.training.seed, batch.done, 0xA06))
+            vary = int(sequence.generate_state(1)[0])
+        return [column.prepare(batch.rows, self.device, vary) for column in batch.task.columns]
+
+    def _mine(self, epoch: int, reporter: Reporter, stop: Callable[[], bool]) -> None:
+        """The hard negatives of an epoch, by the encoders as they stand, in evaluation mode."""
+        self.module.eval()
+        try:
+            found = self.mixture.mine(epoch, stop)
+        finally:
+            self.module.train()
+        for place, mined in found.items():
+            reporter.note(
+                "hard negatives mined",
+                data=place,
+                epoch=epoch + 1,
+                per_row=mined.per_row,
+                rows_without=mined.rows_without,
+                encoded=mined.items,
+                seconds=mined.seconds,
+            )
+
+    def _step(self, batch: Batch, columns: list[list[Part]]) -> tuple[BatchLoss, Tensor]:
         """One optimizer step.
 
         Returns:
@@ -157,9 +170,9 @@ class _Run:
         """
         embedded = [
             encode_parts(column.embedder, parts)
-            for column, parts in zip(self.task.columns, columns, strict=True)
+            for column, parts in zip(batch.task.columns, columns, strict=True)
         ]
-        outcome = self.task.loss(embedded, batch)
+        outcome = batch.task.loss(embedded, batch.rows)
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.trained, MAX_GRADIENT_NORM)
         self.optimizer.step()
@@ -233,27 +246,6 @@ class _Seen:
 _ADVICE = "lower spec.training.learningRate or raise spec.training.warmupRatio"
 
 
-def prepare(
-    column: Column, batch: Indices, device: torch.device, variation: int | None = None
-) -> list[Part]:
-    """A batch's inputs in parts of like length: positions in the batch, and what is encoded."""
-    lengths_B = column.table.lengths_N[batch]
-    return [
-        (part, column.embedder.processor.batch(column.table, batch[part], device, variation))
-        for part in cut_by_length(lengths_B, PART_OVERHEAD[device.type], PART_BUDGET)
-    ]
-
-
-def encode_parts(embedder: Embedder, parts: list[Part]) -> Tensor:
-    """(B, D) embeddings of a batch in its order, out of its parts."""
-    device = embedder.device
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        out = [embedder(inputs) for _, inputs in parts]
-    back_B = torch.from_numpy(np.argsort(np.concatenate([part for part, _ in parts])))
-    return torch.cat(out)[back_B.to(device, non_blocking=True)]
-
-
 def seed_everything(seed: int, epoch: int) -> None:
     """Seed dropout and whatever else draws from the global generators, for one epoch."""
     state = np.random.SeedSequence((seed, epoch, 0xD20)).generate_state(1)
@@ -262,7 +254,7 @@ def seed_everything(seed: int, epoch: int) -> None:
     random.seed(int(state[0]))
 
 
-def _note(report: FitReport, task: Task, reporter: Reporter) -> None:
+def _note(report: FitReport, mixture: Mixture, epochs: int, reporter: Reporter) -> None:
     if report.largest_change == 0:
         reporter.note("training changed no weight: the model is the backbone as it was")
     if report.steps_without_terms:
@@ -271,9 +263,13 @@ def _note(report: FitReport, task: Task, reporter: Reporter) -> None:
             steps=report.steps_without_terms,
             of=report.steps,
         )
-    if singletons := task.facts.get("singletons"):
-        reporter.note("classes of one row, used as negatives only", classes=singletons)
-    if duplicates := task.facts.get("duplicate_rows"):
-        reporter.note("rows that repeat another", rows=duplicates)
-    if full_texts := task.facts.get("full_texts"):
-        reporter.note("texts of the longest length, mostly cut", texts=full_texts)
+    for task, passes in zip(mixture.tasks, mixture.passes(epochs), strict=True):
+        where = {"data": task.entry.place} if len(mixture.tasks) > 1 else {}
+        if singletons := task.facts.get("singletons"):
+            reporter.note("classes of one row, used as negatives only", classes=singletons, **where)
+        if duplicates := task.facts.get("duplicate_rows"):
+            reporter.note("rows that repeat another", rows=duplicates, **where)
+        if full_texts := task.facts.get("full_texts"):
+            reporter.note("texts of the longest length, mostly cut", texts=full_texts, **where)
+        if passes < 1:
+            reporter.note("not all rows were seen, by its weight", passes=passes, **where)

@@ -4,13 +4,13 @@ Equal items get one number, wherever they stand. A pair (l, r) is known if any r
 when a batch holds the rows (A, B) and (C, D) and the data elsewhere (A, D), D is no negative of A.
 """
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune_trainer.rows.columns.identity import numbered
 from embedtune_trainer.rows.table import PairRows
 
 Indices = NDArray[np.int64]
@@ -35,12 +35,9 @@ class Relation:
     @classmethod
     def of(cls, rows: PairRows) -> "Relation":
         """Number the items of these rows."""
-        numbers: dict[Hashable, int] = {}
-        columns = [
-            _numbered(items.identities(), numbers)
-            for items in (rows.left, rows.right, *rows.negatives)
-        ]
-        return cls(columns[0], columns[1], tuple(columns[2:]), len(numbers))
+        sides = (rows.left, rows.right, *rows.negatives)
+        columns, count = numbered(*(items.identities_N2 for items in sides))
+        return cls(columns[0], columns[1], tuple(columns[2:]), count)
 
     @cached_property
     def pairs_P(self) -> Indices:
@@ -57,14 +54,17 @@ class Relation:
         """How many different items belong to each item as a left one."""
         return np.bincount(self.pairs_P // self.count, minlength=self.count)
 
-    def known_BC(self, rows_B: Indices) -> NDArray[np.bool_]:
+    def known_BC(self, rows_B: Indices, mined_NK: Indices | None = None) -> NDArray[np.bool_]:
         """(B, C): whether each candidate belongs to each anchor of a batch, or is the same item.
 
-        Candidates are the rows' right items in their order, then the columns of hard negatives.
+        Candidates are the rows' right items in their order, then the columns of hard negatives,
+        then those of `mined_NK`, which are the right items of these rows.
         """
         left_B = self.left_N[rows_B]
-        columns = [self.right_N, *self.negatives]
-        candidate_C = np.concatenate([column[rows_B] for column in columns])
+        columns = [column[rows_B] for column in (self.right_N, *self.negatives)]
+        if mined_NK is not None:
+            columns += [self.right_N[mined_B] for mined_B in mined_NK[rows_B].T]
+        candidate_C = np.concatenate(columns)
         known_BC: NDArray[np.bool_] = left_B[:, None] == candidate_C
         known_BC |= self.right_N[rows_B][:, None] == candidate_C
         # Most anchors have one positive, and then the batch holds no other that is known.
@@ -76,20 +76,14 @@ class Relation:
 
     def groups_N(self) -> Indices:
         """A number for each row, the same for rows that share an item, directly or by others."""
-        parent = list(range(self.count))
-        for left, right in zip(self.left_N.tolist(), self.right_N.tolist(), strict=True):
-            parent[_root(parent, left)] = _root(parent, right)
-        root_N = [_root(parent, left) for left in self.left_N.tolist()]
-        return np.asarray(root_N, np.int64)
-
-
-def _root(parent: list[int], item: int) -> int:
-    while parent[item] != item:
-        parent[item] = parent[parent[item]]
-        item = parent[item]
-    return item
-
-
-def _numbered(items: Sequence[Hashable], numbers: dict[Hashable, int]) -> Indices:
-    found = (numbers.setdefault(item, len(numbers)) for item in items)
-    return np.fromiter(found, np.int64, len(items))
+        group_of = np.arange(self.count)
+        while True:
+            left_N, right_N = group_of[self.left_N], group_of[self.right_N]
+            if (left_N == right_N).all():
+                return left_N
+            # Of two groups that a row joins, the lower number points to the higher one, ...
+            lower_N, higher_N = np.minimum(left_N, right_N), np.maximum(left_N, right_N)
+            np.maximum.at(group_of, lower_N, higher_N)
+            # ... and then every number to the end of its way.
+            while not ((further := group_of[group_of]) == group_of).all():
+                group_of = further

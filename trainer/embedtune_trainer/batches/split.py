@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedtune_trainer.batches.relation import Relation
 from embedtune_trainer.errors import BadData
+from embedtune_trainer.rows.columns.identity import numbered
 from embedtune_trainer.rows.table import LabelledRows, Rows
 
 log = logging.getLogger("embedtune")
@@ -37,18 +38,18 @@ class Split:
 def stratified_split(rows: LabelledRows, fraction: float, seed: int) -> Split:
     """Hold out about `fraction` (0 to 1, both excluded) of the rows."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, 0x5B117)))
-    _, labels_N = np.unique(np.asarray(rows.labels, dtype=object), return_inverse=True)
-    number = {text: i for i, text in enumerate(dict.fromkeys(rows.items.identities()))}
-    texts_N = np.fromiter((number[text] for text in rows.items.identities()), np.int64, len(rows))
-    label_T, size_T, ambiguous_T = _texts(texts_N, labels_N, len(number))
+    labels_N = rows.labels.numbers_N()
+    (texts_N,), count = numbered(rows.items.identities_N2)
+    label_T, size_T, ambiguous_T = _texts(texts_N, labels_N, count)
     shares_C = _shares(np.bincount(labels_N), fraction, rng)
-    held_T = np.zeros(len(number), dtype=bool)
+    held_T = np.zeros(count, dtype=bool)
     order = rng.permutation(np.flatnonzero(~ambiguous_T))
     order = order[np.argsort(label_T[order], kind="stable")]
-    bounds = np.searchsorted(label_T[order], np.arange(len(shares_C) + 1))
-    for share, begin, end in zip(shares_C, bounds[:-1], bounds[1:], strict=True):
-        members = order[begin:end]
-        held_T[members[np.cumsum(size_T[members]) <= share]] = True
+    # Of each class the first texts whose rows do not exceed its share.
+    label_O, upto_O = label_T[order], np.cumsum(size_T[order])
+    first_C = np.searchsorted(label_O, np.arange(len(shares_C)))
+    before_C = np.concatenate(([0], upto_O))[first_C]
+    held_T[order[upto_O - before_C[label_O] <= shares_C[label_O]]] = True
     held_N = held_T[texts_N]
     return Split(np.flatnonzero(~held_N), np.flatnonzero(held_N), int(ambiguous_T.sum()))
 
@@ -88,7 +89,7 @@ def split_rows(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
             "held out rows=%d of=%d ambiguous_items=%d",
             *(len(split.held_out), len(rows), split.ambiguous_texts),
         )
-        return rows.take(split.train.tolist()), rows.take(split.held_out.tolist())
+        return rows.take(split.train), rows.take(split.held_out)
     held_N = _held_out_groups(Relation.of(rows).groups_N(), fraction, seed)
     if not held_N.any() or held_N.all():
         raise BadData(
@@ -96,7 +97,7 @@ def split_rows(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
             " with each other; set spec.data.evaluation.uri to rows of their own"
         )
     log.info("held out rows=%d of=%d", int(held_N.sum()), len(rows))
-    return rows.take(np.flatnonzero(~held_N).tolist()), rows.take(np.flatnonzero(held_N).tolist())
+    return rows.take(np.flatnonzero(~held_N)), rows.take(np.flatnonzero(held_N))
 
 
 def _held_out_groups(groups_N: Indices, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -107,9 +108,9 @@ def _held_out_groups(groups_N: Indices, fraction: float, seed: int) -> NDArray[n
     wanted = max(1, round(fraction * len(groups_N)))
     taken = 0
     held_G = np.zeros(len(size_G), dtype=bool)
-    for group in order_G.tolist():
-        if taken + size_G[group] <= wanted:
+    for group, size in zip(order_G.tolist(), size_G[order_G].tolist(), strict=True):
+        if taken + size <= wanted:
             held_G[group] = True
-            taken += int(size_G[group])
+            taken += size
     held_N: NDArray[np.bool_] = held_G[group_N]
     return held_N

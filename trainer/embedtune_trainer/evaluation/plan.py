@@ -1,13 +1,17 @@
 """Which rows are trained on and which are measured on."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from embedtune_api.spec import Data, Dataset
 from embedtune_trainer.batches.split import split_rows
 from embedtune_trainer.errors import BadData, BadSpec
 from embedtune_trainer.evaluation.measures import LabelSearch, Measure, PairSearch, ScoredPairs
-from embedtune_trainer.rows.table import LabelledRows, PairRows, Rows
+from embedtune_trainer.rows.check import check_trainable
+from embedtune_trainer.rows.columns.identity import Identities, numbered, shared
+from embedtune_trainer.rows.table import Items, LabelledRows, PairRows, Rows
 
 log = logging.getLogger("embedtune")
 
@@ -16,34 +20,87 @@ FIELD = "spec.data.evaluation"
 Read = Callable[[Dataset, str], Rows]
 
 
-def plan_evaluation(data: Data, rows: Rows, seed: int, read: Read) -> tuple[Rows, Measure]:
+def plan_evaluation(
+    data: Data, entries: Sequence[Rows], seed: int, read: Read
+) -> tuple[tuple[Rows, ...], Measure]:
     """The rows to train on, and what to measure on.
 
     Args:
         data: spec.data.
-        rows: those of data.train.
+        entries: the rows of its entries. The first is the one that the model is measured on.
         seed: of the split.
         read: fetches and reads another data file; given its place in the spec, for messages.
 
+    Returns:
+        The rows of each entry without those that are held out, and, in the other entries, without
+        those that hold an item that is held out; and what to measure on.
+
     Raises:
-        BadData: no query has a relevant item, so that there is nothing to measure; or rows of
-            another layout than the training's.
+        BadData: no query has a relevant item, so that there is nothing to measure; rows of another
+            layout than the first entry's; or too few rows left to train on.
         BadSpec: the headline metric is none of those that are measured.
     """
     evaluation = data.evaluation
     index: Rows | None = None
     if evaluation.queries is not None and evaluation.index is not None:
         held_out = read(evaluation.queries, f"{FIELD}.queries")
-        same_file = evaluation.index == data.train
-        index = rows if same_file else read(evaluation.index, f"{FIELD}.index")
+        index = _already_read(evaluation.index, data, entries)
+        if index is None:
+            index = read(evaluation.index, f"{FIELD}.index")
     elif evaluation.uri is not None:
-        like_train = data.train.model_copy(update={"uri": evaluation.uri, "limit": None})
-        held_out = read(like_train, FIELD)
+        held_out = read(data.like_first(evaluation.uri), FIELD)
     else:
-        rows, held_out = split_rows(rows, evaluation.split or DEFAULT_SPLIT, seed)
-    measure = _measure(data, rows, held_out, index)
+        rows, held_out = split_rows(entries[0], evaluation.split or DEFAULT_SPLIT, seed)
+        entries = (rows, *(_without_items_of(held_out, rows) for rows in entries[1:]))
+    measure = _measure(data, entries[0], held_out, index)
+    if not isinstance(measure, ScoredPairs):
+        _warn_of_shared(held_out, entries)
     headline_metric(data, measure)
-    return rows, measure
+    return tuple(entries), measure
+
+
+def _already_read(dataset: Dataset, data: Data, entries: Sequence[Rows]) -> Rows | None:
+    """The rows of this dataset, if it is one of those that are trained on."""
+    for (_, other), rows in zip(data.entries, entries, strict=True):
+        if other == dataset:
+            return rows
+    return None
+
+
+def _without_items_of(held_out: Rows, rows: Rows) -> Rows:
+    """The rows that hold none of the held-out items, in whatever place.
+
+    Raises:
+        BadData: what is left is too little to train on.
+    """
+    sides = [item.identities_N2 for item in _items(rows)]
+    held = [item.identities_N2 for item in _items(held_out)[:2]]
+    numbers, count = numbered(*held, *sides)
+    held_U = np.zeros(count, dtype=bool)
+    held_U[np.concatenate(numbers[: len(held)])] = True
+    found_N = np.zeros(len(rows), dtype=bool)
+    for number_N in numbers[len(held) :]:
+        found_N |= held_U[number_N]
+    left_out = int(found_N.sum())
+    if not left_out:
+        return rows
+    log.info("left out rows=%d of=%d source=%s: measured on", left_out, len(rows), rows.source)
+    kept = rows.take(np.flatnonzero(~found_N))
+    try:
+        check_trainable(kept)
+    except BadData as error:
+        raise BadData(
+            f"{error}; {left_out} more rows hold items that are held out of {held_out.source} to"
+            f" measure on: set {FIELD} to rows of their own"
+        ) from None
+    return kept
+
+
+def _items(rows: Rows) -> tuple[Items, ...]:
+    """All items of the rows, a column each: anchors, positives, hard negatives."""
+    if isinstance(rows, LabelledRows):
+        return (rows.items,)
+    return (rows.left, rows.right, *rows.negatives)
 
 
 def headline_metric(data: Data, measure: Measure) -> str:
@@ -71,7 +128,6 @@ def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None) -> Meas
         if rows.scores_N is not None and held_out.scores_N is not None:
             return ScoredPairs(held_out, evaluation.batch_size)
         if rows.scores_N is None and held_out.scores_N is None:
-            _warn_of_shared(held_out, rows)
             return PairSearch(held_out, evaluation.cutoffs, evaluation.batch_size)
     elif (
         isinstance(held_out, LabelledRows)
@@ -79,7 +135,6 @@ def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None) -> Meas
         and not isinstance(index, PairRows)
     ):
         _check(held_out, index)
-        _warn_of_shared(held_out, rows)
         return LabelSearch(held_out, index, evaluation.cutoffs, evaluation.batch_size)
     raise BadData(
         f"{held_out.source}: its rows are not like those of {rows.source}; measure on rows of one"
@@ -87,15 +142,17 @@ def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None) -> Meas
     )
 
 
-def _warn_of_shared(held_out: Rows, rows: Rows) -> None:
-    sides = [
-        set((side.items if isinstance(side, LabelledRows) else side.left).identities())
-        for side in (held_out, rows)
-    ]
-    if shared := len(sides[0] & sides[1]):
-        log.warning(
-            "items both trained on and searched with, metrics are too good items=%d", shared
-        )
+def _warn_of_shared(held_out: Rows, entries: Sequence[Rows]) -> None:
+    for rows in entries:
+        if count := shared(_searched(held_out), _searched(rows)):
+            log.warning(
+                "items both trained on and searched with, metrics are too good items=%d source=%s",
+                *(count, rows.source),
+            )
+
+
+def _searched(rows: Rows) -> Identities:
+    return (rows.items if isinstance(rows, LabelledRows) else rows.left).identities_N2
 
 
 def _check(queries: LabelledRows, index: LabelledRows | None) -> None:

@@ -26,6 +26,11 @@ def read_options(declared: type[T], given: Mapping[str, object], field: str) -> 
         raise BadSpec(f"{lines}\n{field} takes: {_accepted(declared)}") from None
 
 
+def names_of(declared: type[ApiModel]) -> set[str]:
+    """What its options are called."""
+    return {field.alias or name for name, field in declared.model_fields.items()}
+
+
 def _accepted(declared: type[ApiModel]) -> str:
     fields = declared.model_fields.values()
     return "; ".join(f"{f.alias}: {' '.join((f.description or '').split())}" for f in fields)

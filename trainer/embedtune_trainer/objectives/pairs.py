@@ -6,7 +6,6 @@ anchor by the data as a whole; but for the row's own positive these are left out
 that nothing is an anchor's positive and negative at once.
 """
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -73,6 +72,14 @@ class CLIPLoss(ApiModel):
         return ranking_loss(scale * cosines(left_BD, right_BD), known_BB, symmetric=True)
 
 
+def begin_temperature(options: CLIPLoss, log_scale: nn.Parameter) -> None:
+    """Set a pair's temperature, kept as the logarithm of its inverse, as the options say."""
+    if options.temperature is not None:
+        with torch.no_grad():
+            log_scale.fill_(-torch.tensor(options.temperature).log())
+    log_scale.requires_grad_(options.learnable)
+
+
 class CosineSimilarityLoss(ApiModel):
     """The mean of (cos(l_i, r_i) - score_i)^2, as sentence-transformers has it."""
 
@@ -80,20 +87,6 @@ class CosineSimilarityLoss(ApiModel):
         """The batch's loss; scores from 0 to 1."""
         error_B = functional.cosine_similarity(left_BD, right_BD, dim=-1, eps=1e-12) - scores_B
         return BatchLoss(error_B.square().mean(), _count(left_BD))
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """CLIP's temperature as the logarithm of its inverse, kept with the model."""
-
-    log_scale: nn.Parameter
-
-    def begin(self, options: CLIPLoss) -> None:
-        """Set it as the options say."""
-        if options.temperature is not None:
-            with torch.no_grad():
-                self.log_scale.fill_(-torch.tensor(options.temperature).log())
-        self.log_scale.requires_grad_(options.learnable)
 
 
 def cosines(left_BD: Tensor, right_CD: Tensor) -> Tensor:

@@ -9,12 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from embedtune_api import spec
 from embedtune_api.base import ApiModel
 from embedtune_trainer.objectives.distances import DISTANCES
 from embedtune_trainer.objectives.loss import BatchLoss
-from embedtune_trainer.objectives.miners import MINERS, TripletMarginMiner
-from embedtune_trainer.objectives.options import read_options
+from embedtune_trainer.objectives.miners import TripletMarginMiner
 
 DENSE_LIMIT = 2**24
 """Pairs times rows (P * B) that are held at a time; more is cut up and computed again backwards."""
@@ -73,16 +71,3 @@ class TripletObjective:
         violation_PB = near_P[:, None] - far_PB + self.loss.margin
         hinge_PB = (functional.softplus if self.loss.soft else functional.relu)(violation_PB)
         return torch.where(chosen_PB, hinge_PB, 0.0).sum(), chosen_PB.sum()
-
-
-def build_objective(objective: spec.Objective) -> TripletObjective:
-    """The triplet loss and miner that a spec asks for.
-
-    Raises:
-        BadSpec: an option that there is not, or a value that it does not take.
-    """
-    field = "spec.objective"
-    return TripletObjective(
-        read_options(TripletMarginLoss, objective.loss_options, f"{field}.lossOptions"),
-        read_options(MINERS[objective.miner], objective.miner_options, f"{field}.minerOptions"),
-    )

@@ -9,8 +9,10 @@ def check_trainable(rows: Rows) -> None:
     """Refuse rows that nothing can be learnt from.
 
     Raises:
-        BadData: labels with only one class, or no class with two rows; a single pair.
+        BadData: no rows; labels with only one class, or no class with two rows; a single pair.
     """
+    if not len(rows):
+        raise BadData(f"{rows.source}: no rows")
     if not isinstance(rows, LabelledRows):
         if len(rows) < 2:
             raise BadData(

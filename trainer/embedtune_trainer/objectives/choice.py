@@ -1,0 +1,118 @@
+"""From spec.objective and the rows to losses with their options, before a model is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedtune_api.base import ApiModel
+from embedtune_api.spec import HardNegatives, Objective
+from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.objectives.catalogue import LOSSES, Layout, LossKind, layout_of
+from embedtune_trainer.objectives.miners import MINERS
+from embedtune_trainer.objectives.options import names_of, read_options
+from embedtune_trainer.rows.table import LabelledRows, Rows
+
+FIELD: Final = "spec.objective"
+_CALLED: Final[dict[Layout, str]] = {
+    "labelled": "labelled rows",
+    "pairs": "pairs",
+    "scored": "scored pairs",
+    "text-image": "texts with images",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the sets of rows that are trained on.
+
+    Attributes:
+        rows: those to train on.
+        place: of its dataset in the spec, for messages.
+        set_aside: rows that are not trained on, since their items are measured on.
+    """
+
+    rows: Rows
+    place: str = "spec.data.train"
+    set_aside: int = 0
+
+
+@dataclass(frozen=True)
+class ChosenLoss:
+    """The loss of one entry.
+
+    Attributes:
+        name: as in the spec.
+        kind: its line in the table.
+        options: of the type that the line names.
+        miner: with its options; None if the loss takes none.
+        hard_negatives: how they are mined; None if they are not.
+    """
+
+    name: str
+    kind: LossKind
+    options: ApiModel
+    miner: ApiModel | None
+    hard_negatives: HardNegatives | None
+
+
+def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[ChosenLoss, ...]:
+    """The loss of each entry.
+
+    Where the entries have several losses, each takes those of the options that it has.
+
+    Raises:
+        BadSpec: a loss that does not suit the rows, a wrong option, or one that no loss takes.
+    """
+    names = [_loss_name(objective, entry, alone=len(entries) == 1) for entry in entries]
+    kinds = [LOSSES[name] for name in names]
+    told = " and ".join(dict.fromkeys(names))
+    if objective.miner_options and not any(kind.miner for kind in kinds):
+        raise BadSpec(f"{FIELD}.minerOptions: {told} has no miner; remove them")
+    if objective.hard_negatives and not any(kind.hard_negatives for kind in kinds):
+        fitting = " or ".join(name for name, kind in LOSSES.items() if kind.hard_negatives)
+        raise BadSpec(
+            f"{FIELD}.hardNegatives: {told} takes none; remove them, or use {fitting} on pairs"
+        )
+    accepted = set[str]().union(*(names_of(kind.options) for kind in kinds))
+    return tuple(
+        ChosenLoss(
+            name,
+            kind,
+            read_options(kind.options, _own(objective, kind, accepted), f"{FIELD}.lossOptions"),
+            _miner(objective) if kind.miner else None,
+            objective.hard_negatives if kind.hard_negatives else None,
+        )
+        for name, kind in zip(names, kinds, strict=True)
+    )
+
+
+def _loss_name(objective: Objective, entry: Entry, *, alone: bool) -> str:
+    layout = layout_of(entry.rows)
+    suitable = [name for name, kind in LOSSES.items() if layout in kind.layouts]
+    name = suitable[0] if objective.loss == "auto" else objective.loss
+    if name not in suitable and not alone:
+        raise BadSpec(
+            f"{entry.place}: its rows are {_CALLED[layout]}, which {FIELD}.loss {name} cannot be"
+            " trained on; set that to auto, and each entry has the loss that suits it"
+        )
+    if name not in suitable:
+        raise BadSpec(
+            f"{FIELD}.loss: {name} cannot be trained on {_CALLED[layout]}; use"
+            f" {' or '.join(suitable)}, or auto"
+        )
+    given = not isinstance(entry.rows, LabelledRows) and entry.rows.negatives
+    if given and not LOSSES[name].hard_negatives:
+        raise BadSpec(
+            f"{FIELD}.loss: {name} takes no hard negatives, and {entry.rows.source} has"
+            f" {len(entry.rows.negatives)} columns of them; leave them out of {entry.place}.columns"
+        )
+    return name
+
+
+def _own(objective: Objective, kind: LossKind, accepted: set[str]) -> dict[str, Any]:
+    others = accepted - names_of(kind.options)
+    return {name: value for name, value in objective.loss_options.items() if name not in others}
+
+
+def _miner(objective: Objective) -> ApiModel:
+    return read_options(MINERS[objective.miner], objective.miner_options, f"{FIELD}.minerOptions")
