@@ -162,6 +162,6 @@ def test_many_images_from_s3_at_once(tmp_path, s3):
     fetch = ImageFetcher(tmp_path / "work", store)
     rows = read(tmp_path, content, uri=table, want=IMAGE, fetch=fetch)
     assert [path.read_bytes()[-1] for path in rows.items.values] == [*range(40), 0]
-    assert len(list((tmp_path / "work").rglob("*/*"))) == 40
+    assert len([p for p in (tmp_path / "work").rglob("*") if p.is_file()]) == 40
     with pytest.raises(BadData, match=r"row 2, column .*no such object"):
         read(tmp_path, "0.png,x\n40.png,y\n", uri=table, want=IMAGE, fetch=fetch)

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.rows.columns.growing import Growing
 from embedtune_trainer.rows.table import Items, Modality, Texts
 
 VOCABULARIES: Final = (
@@ -45,7 +46,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """The tokens of many texts, one after the other.
+    """The tokens of many texts, one after the other, in files that are mapped where they are large.
 
     Attributes:
         ids: token numbers of all texts.
@@ -86,8 +87,10 @@ class TextTokenizer:
         if not isinstance(items, Texts):
             raise TypeError(f"a text encoder cannot take items that are {items.modality}")
         texts = items.values
-        lists: list[NDArray[np.int32]] = []
-        lengths: list[int] = [0]
+        ids = Growing(np.int32, texts.scratch)
+        offsets = Growing(np.int64, texts.scratch)
+        offsets.extend([0])
+        full = 0
         for begin in range(0, len(texts), CHUNK):
             chunk = [self.prompt + text for text in texts[begin : begin + CHUNK]]
             rows = self._tokenizer(
@@ -98,11 +101,11 @@ class TextTokenizer:
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )["input_ids"]
-            lengths += map(len, rows)
-            lists.append(np.fromiter((i for row in rows for i in row), np.int32))
-        ids = np.concatenate(lists) if lists else np.empty(0, np.int32)
-        full = sum(length >= self.max_length for length in lengths[1:])
-        return TokenTable(ids, np.cumsum(np.asarray(lengths, np.int64)), full)
+            lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+            offsets.extend(len(ids) + np.cumsum(lengths))
+            ids.extend(np.fromiter((i for row in rows for i in row), np.int32, lengths.sum()))
+            full += int((lengths >= self.max_length).sum())
+        return TokenTable(ids.finish(), offsets.finish(), full)
 
     def batch(
         self,

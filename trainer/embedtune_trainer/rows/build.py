@@ -1,21 +1,27 @@
-"""Records to rows: every cell checked, wrong ones told with their place, nothing dropped."""
+"""Records to rows: every cell checked, wrong ones told with their place, nothing dropped.
 
-from array import array
+The records are gone through once, a chunk at a time, and what is right of each chunk goes out of
+Python's heap at once, so that the memory does not grow with the file.
+"""
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
-from sys import intern
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune_trainer.errors import BadData, TrainerError
+from embedtune_trainer.errors import BadData
 from embedtune_trainer.rows import cells as read
-from embedtune_trainer.rows.faults import MOST_SKIPPED, Faults
-from embedtune_trainer.rows.images import Image, ImageReader
+from embedtune_trainer.rows.chunks import Checked, chunks
+from embedtune_trainer.rows.columns.blobs import GrowingTexts
+from embedtune_trainer.rows.columns.growing import Growing
+from embedtune_trainer.rows.columns.labels import GrowingLabels
+from embedtune_trainer.rows.columns.pictures import GrowingImages, Image
+from embedtune_trainer.rows.faults import Faults
+from embedtune_trainer.rows.images import ImageReader
 from embedtune_trainer.rows.layout import Column, Layout, Wanted
-from embedtune_trainer.rows.messages import listed
 from embedtune_trainer.rows.records import Cell, Stream
 from embedtune_trainer.rows.table import (
     Images,
@@ -29,21 +35,8 @@ from embedtune_trainer.rows.table import (
     Vectors,
 )
 
-LONG_CELL: Final = 512
-"""Characters; longer cells hold the image itself."""
-_Value = TypeVar("_Value")
-
-
-@dataclass
-class Gathered:
-    """The cells of the columns that are needed, and where their rows stand."""
-
-    columns: list[list[Cell]]
-    rows: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: "array[int]" = field(default_factory=lambda: array("q"))
-
-    def __len__(self) -> int:
-        return len(self.rows)
+Value = TypeVar("Value")
+Value_contra = TypeVar("Value_contra", contravariant=True)
 
 
 def build(
@@ -53,36 +46,57 @@ def build(
     faults: Faults,
     images: ImageReader,
     limit: int | None = None,
-) -> tuple[Rows, Layout]:
-    """The rows, and the layout with its columns in order.
+    scratch: Path | None = None,
+) -> Rows:
+    """The rows.
+
+    Args:
+        stream: the file.
+        layout: which column holds what, in order.
+        wanted: what the model takes.
+        faults: told of rows that are wrong.
+        images: reads cells that are images.
+        limit: most rows that are read.
+        scratch: the folder for columns that are large.
 
     Raises:
         BadData: a cell is wrong, or there are no rows.
     """
-    gathered = _gather(stream, layout, wanted, images, limit)
-    if not layout.ordered:
-        layout, gathered = _in_order(layout, gathered, faults.source, images)
-    checked = _Checked(stream, gathered, faults)
-    vector = read.VectorReader()
-    items = [
-        _items(checked, number, column, _modality(wanted, number), images, vector)
-        for number, column in enumerate(layout.items)
-    ]
-    behind = len(items)
-    labels = checked.values(behind, layout.label, read.label) if layout.label else []
-    scores = checked.values(behind, layout.score, read.score) if layout.score else []
-    kept, skipped = checked.finish()
+    modalities = [modality(wanted, number) for number in range(len(layout.items))]
+    items = [_reading_of(kind, images, scratch) for kind in modalities]
+    labels, scores = GrowingLabels(scratch), Growing(np.float64, scratch)
+    reading: list[_Reading[Any]] = [column for column, _ in items]
+    reading += [_Reading(read.label, labels)] if layout.label else []
+    reading += [_Reading(read.score, scores)] if layout.score else []
+
+    def keep(number: int, data: bytes) -> Cell:
+        is_image = number < len(modalities) and modalities[number] == "image"
+        return images.keep(data) if is_image else data
+
+    kept = 0
+    records = islice(stream.records([column.at for column in layout.columns]), limit)
+    for chunk in chunks(records, len(reading), keep):
+        checked = Checked(stream, chunk, faults)
+        for number, (column, into) in enumerate(zip(layout.columns, reading, strict=True)):
+            into.check(checked, number, column)
+        right = checked.right()
+        for into in reading:
+            into.keep(right)
+        kept += len(right)
+    skipped = faults.finish(kept + faults.count)
     if not kept:
         raise BadData(f"{faults.source}: no rows: " + _nothing(stream, skipped))
-    if len(kept) < len(gathered):
-        items = [column.take(kept) for column in items]
-        labels, scores = [labels[i] for i in kept if labels], [scores[i] for i in kept if scores]
-    if layout.kind == "labelled":
-        names = [intern(name) for name in labels]
-        return LabelledRows(items[0], names, faults.source, skipped), layout
-    left, right, *negatives = items
-    scores_N = np.array(scores, dtype=np.float64) if layout.score else None
-    return PairRows(left, right, faults.source, tuple(negatives), scores_N, skipped), layout
+    left, *others = (finish() for _, finish in items)
+    if layout.label:
+        return LabelledRows(left, labels.finish(), faults.source, skipped)
+    right_items, *negatives = others
+    scores_N = scores.finish() if layout.score else None
+    return PairRows(left, right_items, faults.source, tuple(negatives), scores_N, skipped)
+
+
+def modality(wanted: Wanted, number: int) -> Modality:
+    """Of the item in a row that has this number."""
+    return wanted.left if number == 0 else wanted.right
 
 
 def _nothing(stream: Stream, skipped: Skipped) -> str:
@@ -93,148 +107,83 @@ def _nothing(stream: Stream, skipped: Skipped) -> str:
     return "it holds none"
 
 
-def _gather(
-    stream: Stream, layout: Layout, wanted: Wanted, images: ImageReader, limit: int | None
-) -> Gathered:
-    gathered = Gathered([[] for _ in layout.columns])
-    pictures = [
-        number
-        for number in range(len(layout.items))
-        if layout.ordered and _modality(wanted, number) == "image"
-    ]
-    records = stream.records([column.at for column in layout.columns])
-    appends = [column.append for column in gathered.columns]
-    for cells, row, line in islice(records, limit):
-        for append, cell in zip(appends, cells, strict=True):
-            append(cell)
-        gathered.rows.append(row)
-        gathered.lines.append(line)
-        for number in pictures:
-            cell = cells[number]
-            if isinstance(cell, bytes):
-                gathered.columns[number][-1] = images.keep(cell)
-    return gathered
+class _Into(Protocol[Value_contra]):
+    def extend(self, values: Sequence[Value_contra], /) -> None: ...
 
 
-def _modality(wanted: Wanted, number: int) -> Modality:
-    return wanted.left if number == 0 else wanted.right
+class _Reading(Generic[Value]):
+    """One column on its way: a chunk's cells are converted, then those of right rows are kept."""
+
+    def __init__(self, convert: Callable[[Cell], Value], into: _Into[Value]) -> None:
+        self._convert = convert
+        self._into = into
+        self._values: list[Value] = []
+
+    def check(self, checked: Checked, number: int, column: Column) -> None:
+        """Convert the cells of a chunk."""
+        self._values = checked.values(number, column, self._convert)
+
+    def keep(self, right: Sequence[int]) -> None:
+        """Append the values of these rows of the chunk."""
+        self._into.extend(_of(self._values, right))
+        self._values = []
 
 
-def _in_order(
-    layout: Layout, gathered: Gathered, source: str, images: ImageReader
-) -> tuple[Layout, Gathered]:
-    """Text first: the images are in the column that has more of what names an image.
+class _ReadingImages(_Reading[Image]):
+    """A column of images, with what messages call each."""
 
-    Raises:
-        BadData: both have as many.
-    """
-    first, second = (sum(map(images.looks_like_image, column)) for column in gathered.columns)
-    if first == second and len(gathered):
-        raise BadData(
-            f"{source}: cannot tell which column is the image: in {first} of {len(gathered)} rows"
-            " the first cell names one, in as many the second; add a header text,image"
-        )
-    items, columns = layout.items, gathered.columns
-    if first > second:
-        items, columns = items[::-1], columns[::-1]
-    names = ("text", "image")
-    items = tuple(
-        Column(column.at, f"{column.name} ({name})")
-        for column, name in zip(items, names, strict=True)
-    )
-    return replace(layout, items=items, ordered=True), replace(gathered, columns=columns)
+    def __init__(self, images: ImageReader, into: GrowingImages, names: GrowingTexts) -> None:
+        super().__init__(images, into)
+        self._images = images
+        self._names = names
+        self._called: list[str] = []
+
+    def check(self, checked: Checked, number: int, column: Column) -> None:
+        """Download what is remote, then as for any column."""
+        self._images.prepare(checked.cells(number))
+        super().check(checked, number, column)
+        self._called = [checked.name(i, number, column) for i in range(len(self._values))]
+
+    def keep(self, right: Sequence[int]) -> None:
+        """See _Reading."""
+        super().keep(right)
+        self._names.extend(_of(self._called, right))
+        self._called = []
 
 
-class _Checked:
-    """Columns while they are checked: the first wrong cell of each row is remembered."""
+class _GrowingVectors:
+    """Vectors of one length, appended to."""
 
-    def __init__(self, stream: Stream, gathered: Gathered, faults: Faults) -> None:
-        self._stream = stream
-        self._gathered = gathered
-        self._faults = faults
-        self._wrong: dict[int, tuple[str, str, type[TrainerError]]] = {}
-        self._end = len(gathered)
+    def __init__(self, scratch: Path | None) -> None:
+        self._scratch = scratch
+        self._numbers = Growing(np.float32, scratch)
+        self._count = 0
 
-    def values(
-        self, number: int, column: Column, convert: Callable[[Cell], _Value]
-    ) -> list[_Value]:
-        """A column's values; what stands for a wrong one is not to be used.
+    def extend(self, values: Sequence[NDArray[np.float32]]) -> None:
+        """Append these."""
+        if values:
+            self._numbers.extend(np.stack(values))
+            self._count += len(values)
 
-        Where a wrong row ends the run, the columns behind are only looked at before it, so that
-        the first such row is the one that is told.
-        """
-        out: list[_Value] = []
-        cells = self._gathered.columns[number]
-        most = MOST_SKIPPED * len(cells)
-        for index in range(self._end):
-            try:
-                out.append(convert(cells[index]))
-            except read.Unfit as unfit:
-                out.append(None)  # type: ignore[arg-type]
-                self._wrong.setdefault(index, (column.name, self._told(unfit, index), unfit.kind))
-                if not self._faults.skips:
-                    self._end = index
-                if not self._faults.skips or len(self._wrong) > most:
-                    break
-        return out + [None] * (len(cells) - len(out))  # type: ignore[list-item]
-
-    def cells(self, number: int) -> list[Cell]:
-        """A column as it was read."""
-        return self._gathered.columns[number]
-
-    def where(self, index: int, column: Column) -> str:
-        """What messages call a cell."""
-        row, line = self._gathered.rows[index], self._gathered.lines[index]
-        return f"{self._stream.place(row, line)}, column {column.name}"
-
-    def name(self, index: int, column: Column, cell: Cell) -> str:
-        """What messages call an image, long after it was read."""
-        name = f"{self._faults.source}: {self.where(index, column)}"
-        return f"{name}: {cell}" if isinstance(cell, str) and len(cell) < LONG_CELL else name
-
-    def finish(self) -> tuple[Sequence[int], Skipped]:
-        """The indices of the rows that are right, and what is said of the others.
-
-        Raises:
-            BadData: a row is wrong, and such rows are not skipped; or too many are.
-        """
-        total = len(self._gathered) + self._faults.count
-        for index, (name, what, kind) in sorted(self._wrong.items()):
-            self._faults.add(self.where(index, Column(0, name)), what, kind)
-        skipped = self._faults.finish(total)
-        every = range(len(self._gathered))
-        return ([i for i in every if i not in self._wrong] if self._wrong else every), skipped
-
-    def _told(self, unfit: read.Unfit, index: int) -> str:
-        if not isinstance(unfit, read.Blank):
-            return str(unfit)
-        row = [column[index] for column in self._gathered.columns]
-        return f"{unfit}, the row holds {listed(row)}; fill it or remove the row"
+    def finish(self) -> Vectors:
+        """All of them."""
+        return Vectors(self._numbers.finish().reshape(self._count, -1), self._scratch)
 
 
-def _items(
-    checked: _Checked,
-    number: int,
-    column: Column,
-    modality: Modality,
-    images: ImageReader,
-    vector: read.VectorReader,
-) -> Items:
-    if modality == "text":
-        return Texts(checked.values(number, column, read.text))
-    if modality == "vector":
-        return _stacked(checked.values(number, column, vector))
-    cells = checked.cells(number)
-    images.prepare(cells)
-    values: list[Image] = checked.values(number, column, images)
-    names = [checked.name(i, column, cell) for i, cell in enumerate(cells)]
-    return Images(values, names)
+def _reading_of(
+    kind: Modality, images: ImageReader, scratch: Path | None
+) -> tuple[_Reading[Any], Callable[[], Items]]:
+    """A column of items, and what makes items of it in the end."""
+    if kind == "text":
+        texts = GrowingTexts(scratch)
+        return _Reading(read.text, texts), lambda: Texts(texts.finish())
+    if kind == "vector":
+        vectors = _GrowingVectors(scratch)
+        return _Reading(read.VectorReader(), vectors), vectors.finish
+    pictures, names = GrowingImages(scratch), GrowingTexts(scratch)
+    column = _ReadingImages(images, pictures, names)
+    return column, lambda: Images(pictures.finish(), names.finish())
 
 
-def _stacked(values: list[NDArray[np.float32]]) -> Vectors:
-    dim = next((len(value) for value in values if value is not None), 0)
-    values_ND = np.zeros((len(values), dim), dtype=np.float32)
-    for index, value in enumerate(values):
-        if value is not None:
-            values_ND[index] = value
-    return Vectors(values_ND)
+def _of(values: list[Value], right: Sequence[int]) -> list[Value]:
+    return values if len(right) == len(values) else [values[i] for i in right]

@@ -48,10 +48,23 @@ def text(cell: Cell) -> str:
     if type(cell) is str:
         if not cell or cell.isspace():
             raise Blank
+        if not cell.isascii():
+            _check_unicode(cell)
         return cell
     if cell is None:
         raise Blank
     raise Unfit(f"{shown(cell)} is {kind_of(cell)} where a text is wanted; write it as one")
+
+
+def _check_unicode(cell: str) -> None:
+    """JSON can spell a text that no encoding can write."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError as error:
+        raise Unfit(
+            f"{shown(cell)} holds {cell[error.start]!a}, one half of a character; write both"
+            " halves, or the character itself"
+        ) from None
 
 
 def label(cell: Cell) -> str:
@@ -68,6 +81,8 @@ def label(cell: Cell) -> str:
         raise Unfit(f"{shown(cell)} is {kind_of(cell)} where a label is wanted: text or a number")
     if not name:
         raise Blank
+    if not name.isascii():
+        _check_unicode(name)
     return name
 
 

@@ -41,7 +41,7 @@ class Faults:
         """
         if self.count > MOST_SKIPPED * rows:
             raise BadData(
-                f"{self.source}: at least {self.count} of {rows} rows are wrong, and onBadRow: skip"
+                f"{self.source}: {self.count} of {rows} rows are wrong, and onBadRow: skip"
                 f" leaves out 1 % at most; the first: {'; '.join(self._first[:QUOTED])}"
             )
         return Skipped(self.count, tuple(self._first))

@@ -7,8 +7,10 @@ import io
 import os
 import posixpath
 import re
+import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,9 +25,9 @@ from embedtune_trainer.errors import (
     TrainerError,
 )
 from embedtune_trainer.rows.cells import Blank, Unfit, kind_of
+from embedtune_trainer.rows.columns.pictures import FileSlice, Image
 from embedtune_trainer.rows.messages import shown
 from embedtune_trainer.rows.records import Cell
-from embedtune_trainer.rows.table import FileSlice
 from embedtune_trainer.sources.storage import Store, file_path
 from embedtune_trainer.sources.web import Web
 
@@ -37,8 +39,6 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _REMOTE: Final = ("s3", "http", "https")
 THREADS: Final = 8
 
-Image = Path | FileSlice | bytes
-
 
 class ImageFetcher:
     """Downloads images into a folder, each URI once, several at a time."""
@@ -47,12 +47,18 @@ class ImageFetcher:
         self, folder: Path, store: Store, web: Web | None = None, threads: int = THREADS
     ) -> None:
         """`store` is for s3://, `web` for https://; the folder is made when it is needed."""
-        self._folder = folder
+        self._parent = folder
         self._store = store
         self._web = web or Web()
         self._threads = threads
-        self._done: dict[str, Path | TrainerError] = {}
-        self._kept: dict[bytes, FileSlice] = {}
+        self._failed: dict[str, TrainerError] = {}
+        self._kept: dict[bytes, int] = {}
+
+    @cached_property
+    def _folder(self) -> Path:
+        """A new one, so that a file in it is one that has been fetched here."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="fetched-", dir=self._parent))
 
     def fetch(self, uris: Iterable[str]) -> dict[str, Path | TrainerError]:
         """Files by URI, or why one cannot be had.
@@ -61,34 +67,40 @@ class ImageFetcher:
             AccessDenied: the store refuses the credentials.
             Interrupted: told to stop.
         """
-        wanted = sorted({uri for uri in uris if uri not in self._done})
-        if wanted:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with ThreadPoolExecutor(self._threads) as pool:
-                try:
-                    self._done.update(zip(wanted, pool.map(self._one, wanted), strict=True))
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        return self._done
+        wanted = sorted(set(uris))
+        if not wanted:
+            return {}
+        folder = self._folder  # made before the threads begin
+        with ThreadPoolExecutor(self._threads) as pool:
+            try:
+                got = pool.map(lambda uri: self._one(uri, folder), wanted)
+                found = dict(zip(wanted, got, strict=True))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        self._failed |= {u: why for u, why in found.items() if isinstance(why, TrainerError)}
+        return found
 
     def keep(self, data: bytes) -> FileSlice:
         """Put an image's bytes into a file, so that they need not stay in memory; equal ones once.
 
         Not for several threads.
         """
-        digest = hashlib.sha256(data).digest()
+        path = self._folder / "embedded-images"
+        digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest not in self._kept:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / "embedded-images"
             with path.open("ab") as stream:
-                self._kept[digest] = FileSlice(path, stream.tell(), len(data))
+                self._kept[digest] = stream.tell()
                 stream.write(data)
-        return self._kept[digest]
+        return FileSlice(path, self._kept[digest], len(data))
 
-    def _one(self, uri: str) -> Path | TrainerError:
+    def _one(self, uri: str, folder: Path) -> Path | TrainerError:
+        if uri in self._failed:
+            return self._failed[uri]
         name = hashlib.sha256(uri.encode()).hexdigest()[:40]
-        target = self._folder / name[:2] / name
+        target = folder / name[:2] / name
+        if target.exists():
+            return target
         try:
             if uri.startswith("s3://"):
                 return self._store.fetch_file(uri, target)

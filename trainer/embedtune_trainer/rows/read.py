@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import Final
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.rows.build import build
 from embedtune_trainer.rows.faults import Faults
+from embedtune_trainer.rows.formats.compressed import ending_of
 from embedtune_trainer.rows.formats.csv import open_csv
-from embedtune_trainer.rows.formats.folder import Format, files_of, kind_of_folder
+from embedtune_trainer.rows.formats.folder import LINES, Format, files_of, kind_of_folder
+from embedtune_trainer.rows.formats.mistaken import refuse_mistaken
 from embedtune_trainer.rows.images import ImageFetcher, ImageReader
 from embedtune_trainer.rows.layout import Layout, Wanted, by_name, by_position, is_header
+from embedtune_trainer.rows.order import in_order
 from embedtune_trainer.rows.records import Stream
 from embedtune_trainer.rows.table import Rows
 
@@ -57,6 +60,7 @@ def read_rows(
     want: Wanted,
     field: str = "spec.data.train",
     fetch: ImageFetcher | None = None,
+    scratch: Path | None = None,
 ) -> Rows:
     """Read one data file or folder.
 
@@ -66,13 +70,15 @@ def read_rows(
         want: what the model takes.
         field: the dataset's path in the spec, for messages.
         fetch: gets images from elsewhere; None where there are none.
+        scratch: the folder for columns that are too large for the memory; None for the system's
+            own for such files. Nothing is left in it.
 
     Raises:
         BadSpec: the format cannot be told, or the spec contradicts itself or the model.
         BadData: the data is wrong, with row, column and what to do.
         StorageUnavailable: an image's place does not answer.
     """
-    return read(path, dataset, want, field, fetch).rows
+    return read(path, dataset, want, field, fetch, scratch).rows
 
 
 def read(
@@ -81,10 +87,11 @@ def read(
     want: Wanted,
     field: str = "spec.data.train",
     fetch: ImageFetcher | None = None,
+    scratch: Path | None = None,
 ) -> Reading:
     """As `read_rows`, with what was found out on the way."""
     faults = Faults(dataset.uri, dataset.on_bad_row)
-    stream = _open(path, dataset, want, field, faults)
+    stream = _open(path, dataset, want, field, faults, scratch)
     if stream.names is None:
         layout = by_position(stream.first, dataset, want, field)
     else:
@@ -94,7 +101,10 @@ def read(
         images = ImageReader(path, None, fetch)
     else:
         images = ImageReader(path.parent, dataset.uri, fetch)
-    rows, layout = build(stream, layout, want, faults, images, dataset.limit)
+    if not layout.ordered:
+        looked_at = _open(path, dataset, want, field, Faults(dataset.uri, "skip"), scratch)
+        layout = in_order(layout, looked_at, dataset.uri, images, dataset.limit)
+    rows = build(stream, layout, want, faults, images, dataset.limit, scratch)
     return Reading(rows, stream.format, layout, stream.names)
 
 
@@ -106,7 +116,7 @@ def format_of(path: Path, dataset: Dataset, field: str) -> Format:
     """
     if dataset.format != "auto":
         return dataset.format
-    ending = PurePosixPath(dataset.uri).suffix.lower()
+    ending = ending_of(dataset.uri, LINES)
     if path.is_dir():
         return kind_of_folder(path, dataset.uri, field)
     if ending in _DOCUMENTS:
@@ -119,22 +129,30 @@ def format_of(path: Path, dataset: Dataset, field: str) -> Format:
     )
 
 
-def _open(path: Path, dataset: Dataset, want: Wanted, field: str, faults: Faults) -> Stream:
+def _open(
+    path: Path,
+    dataset: Dataset,
+    want: Wanted,
+    field: str,
+    faults: Faults,
+    scratch: Path | None,
+) -> Stream:
     kind = format_of(path, dataset, field)
     if dataset.csv.header != "auto" and kind != "csv":
         raise BadSpec(f"{field}.csv: the file is read as {kind}, not as csv")
     if kind == "images":
         from embedtune_trainer.rows.formats.class_folders import open_class_folders
 
-        return open_class_folders(path, dataset, faults)
+        return open_class_folders(path, dataset, faults, scratch)
     files = files_of(path, kind, dataset.uri, field)
+    for file in files:
+        refuse_mistaken(file, kind, dataset.uri, field, dataset.csv.encoding)
     if kind == "csv":
-        (file,) = files if len(files) == 1 else _too_many(files, dataset, field)
 
         def header(cells: Sequence[str]) -> bool:
             return is_header(cells, dataset, want, field)
 
-        return open_csv(file, dataset, field, faults, header)
+        return open_csv(files, dataset, field, faults, header)
     if kind == "jsonl":
         from embedtune_trainer.rows.formats.jsonl import open_jsonl
 
@@ -150,9 +168,3 @@ def _open(path: Path, dataset: Dataset, want: Wanted, field: str, faults: Faults
     from embedtune_trainer.rows.formats.columnar import open_columnar
 
     return open_columnar(files, dataset, kind)
-
-
-def _too_many(files: Sequence[Path], dataset: Dataset, field: str) -> NoReturn:
-    raise BadSpec(
-        f"{field}.uri: {dataset.uri} holds {len(files)} CSV files; name one, or join them into one"
-    )

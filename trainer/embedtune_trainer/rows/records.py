@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune_trainer.rows.table import FileSlice
+from embedtune_trainer.rows.columns.pictures import FileSlice
 
 Cell = str | bytes | bool | int | float | None | list[Any] | NDArray[np.generic] | Path | FileSlice
 """Text; an image's bytes or file; a number; a vector; None where nothing stands."""

@@ -1,14 +1,16 @@
 """What a data file holds, told before any GPU is asked for: counts, repeats, conflicts, samples."""
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedtune_trainer.errors import BadData
 from embedtune_trainer.rows.check import check_trainable
+from embedtune_trainer.rows.columns.column import Indices
+from embedtune_trainer.rows.columns.identity import numbered
 from embedtune_trainer.rows.messages import shown
 from embedtune_trainer.rows.read import Reading
 from embedtune_trainer.rows.table import Images, Items, LabelledRows, PairRows, Texts, Vectors
@@ -158,33 +160,33 @@ def _columns(reading: Reading) -> dict[str, str]:
 
 def _repeats(rows: LabelledRows | PairRows) -> tuple[int, int, list[str]]:
     """Rows that repeat an earlier one, items in conflict, and examples of both."""
-    keys, values = _keys_and_values(rows)
-    first: dict[Hashable, tuple[int, Hashable]] = {}
-    duplicates: list[int] = []
-    conflicts: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for index, (key, value) in enumerate(zip(keys, values, strict=True)):
-        before = first.setdefault(key, (index, value))
-        if before[0] == index:
-            continue
-        if before[1] == value:
-            duplicates.append(index)
-        else:
-            conflicts[key].append(index)
-    told = [f"twice: {_sample(rows, index)}" for index in duplicates[:EXAMPLES]]
-    for key, indices in list(conflicts.items())[:EXAMPLES]:
-        told.append(f"{_sample(rows, first[key][0])}, and again: {_sample(rows, indices[0])}")
-    return len(duplicates), len(conflicts), told
+    keys_N, values_N = _keys_and_values(rows)
+    _, first_K = np.unique(keys_N, return_index=True)
+    before_N = first_K[keys_N]
+    same_N = values_N == values_N[before_N]
+    duplicates = np.flatnonzero(same_N & (before_N != np.arange(len(rows))))
+    conflicting = np.flatnonzero(~same_N)
+    conflicts_K, again_K = np.unique(keys_N[conflicting], return_index=True)
+    told = [f"twice: {_sample(rows, index)}" for index in duplicates[:EXAMPLES].tolist()]
+    told += [
+        f"{_sample(rows, int(before_N[index]))}, and again: {_sample(rows, index)}"
+        for index in conflicting[np.sort(again_K)[:EXAMPLES]].tolist()
+    ]
+    return len(duplicates), len(conflicts_K), told
 
 
-def _keys_and_values(
-    rows: LabelledRows | PairRows,
-) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
-    """What a row is about, and what it says of it."""
+def _keys_and_values(rows: LabelledRows | PairRows) -> tuple[Indices, NDArray[Any]]:
+    """(N,) what a row is about, numbered from 0, and (N,) what it says of it."""
     if isinstance(rows, LabelledRows):
-        return rows.items.identities(), rows.labels
-    sides = (rows.left, rows.right, *rows.negatives)
-    keys = list(zip(*(side.identities() for side in sides), strict=True))
-    return keys, [None] * len(rows) if rows.scores_N is None else rows.scores_N.tolist()
+        (keys_N,), _ = numbered(rows.items.identities_N2)
+        return keys_N, rows.labels.codes_N
+    keys_N, *others = numbered(
+        *(s.identities_N2 for s in (rows.left, rows.right, *rows.negatives))
+    )[0]
+    for other_N in others:
+        pairs_N2 = np.stack([keys_N, other_N], 1).astype(np.uint64)
+        (keys_N,), _ = numbered(pairs_N2)
+    return keys_N, np.zeros(len(rows)) if rows.scores_N is None else rows.scores_N
 
 
 def _texts(rows: LabelledRows | PairRows) -> list[Texts]:
@@ -197,10 +199,12 @@ def _texts(rows: LabelledRows | PairRows) -> list[Texts]:
 
 
 def _lengths(rows: LabelledRows | PairRows) -> dict[str, int]:
-    lengths = [len(text) for side in _texts(rows) for text in side.values]
-    if not lengths:
+    sides = _texts(rows)
+    if not sides:
         return {}
-    bars = np.bincount(np.searchsorted(LENGTHS, lengths), minlength=len(LENGTHS) + 1).tolist()
+    lengths = [np.fromiter(map(len, side.values), np.int64, len(side)) for side in sides]
+    bar_N = np.searchsorted(LENGTHS, np.concatenate(lengths))
+    bars = np.bincount(bar_N, minlength=len(LENGTHS) + 1).tolist()
     ends = [f"to {end}" for end in LENGTHS] + [f"over {LENGTHS[-1]}"]
     used = [index for index, count in enumerate(bars) if count]
     return {ends[i]: bars[i] for i in range(used[0], used[-1] + 1)}

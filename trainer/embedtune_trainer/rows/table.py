@@ -1,7 +1,11 @@
-"""The nouns of data: items of one modality, and rows that say what belongs together."""
+"""The nouns of data: items of one modality, and rows that say what belongs together.
+
+What the rows hold lies in arrays outside Python's heap, and in files that are mapped where it is
+large (`columns`), so that a table may be larger than the memory; any row can be had at any time.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,38 +14,54 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune_trainer.rows.columns.blobs import PackedTexts
+from embedtune_trainer.rows.columns.column import AT_ONCE, Chosen, chosen
+from embedtune_trainer.rows.columns.growing import Growing
+from embedtune_trainer.rows.columns.identity import Identities, digests, digests_of_images
+from embedtune_trainer.rows.columns.labels import Labels
+from embedtune_trainer.rows.columns.pictures import FileSlice, Image, PackedImages
+
+__all__ = [
+    "AnyItems",
+    "FileSlice",
+    "Images",
+    "Items",
+    "LabelledRows",
+    "Modality",
+    "PairRows",
+    "Rows",
+    "Skipped",
+    "Texts",
+    "Vectors",
+]
+
 Modality = Literal["text", "image", "vector"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Texts:
     """Texts, to the last character as the file has them."""
 
-    values: list[str]
+    values: PackedTexts
     modality: ClassVar[Modality] = "text"
+
+    def __init__(self, values: Iterable[str]) -> None:
+        object.__setattr__(self, "values", PackedTexts.of(values))
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, indices: Sequence[int]) -> "Texts":
+    def take(self, indices: Chosen) -> "Texts":
         """These, in this order."""
-        return Texts([self.values[i] for i in indices])
+        return _with_identities(self, Texts(self.values.take(indices)), indices)
 
-    def identities(self) -> list[str]:
-        """What is equal for equal items."""
-        return self.values
-
-
-@dataclass(frozen=True)
-class FileSlice:
-    """A file within an archive, so that the archive need not be unpacked."""
-
-    path: Path
-    offset: int
-    size: int
+    @cached_property
+    def identities_N2(self) -> Identities:
+        """What is equal for equal texts and for no others; see columns.identity."""
+        return digests(len(self), self.values.blobs.many)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Images:
     """Encoded image files on this machine or in memory, decoded when a batch asks for them.
 
@@ -50,43 +70,71 @@ class Images:
         names: what messages call each: where it came from, and what stood there.
     """
 
-    values: list[Path | FileSlice | bytes]
-    names: list[str]
+    values: PackedImages
+    names: PackedTexts
     modality: ClassVar[Modality] = "image"
+
+    def __init__(self, values: Iterable[Image], names: Iterable[str]) -> None:
+        object.__setattr__(self, "values", PackedImages.of(values))
+        object.__setattr__(self, "names", PackedTexts.of(names))
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, indices: Sequence[int]) -> "Images":
+    def take(self, indices: Chosen) -> "Images":
         """These, in this order."""
-        return Images([self.values[i] for i in indices], [self.names[i] for i in indices])
+        taken = Images(self.values.take(indices), self.names.take(indices))
+        return _with_identities(self, taken, indices)
 
-    def identities(self) -> list[Path | FileSlice | bytes]:
-        """What is equal for equal items."""
-        return self.values
+    @cached_property
+    def identities_N2(self) -> Identities:
+        """What is equal for images of the same bytes, wherever they lie, and for no others.
+
+        Raises:
+            BadData: an image cannot be read.
+        """
+        return digests_of_images(self.values, self.names)
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """(N, D) float32, each a row."""
+    """(N, D) float32, each a row.
+
+    Attributes:
+        scratch: the folder for what is made of them and large.
+    """
 
     values_ND: NDArray[np.float32]
+    scratch: Path | None = field(default=None, compare=False)
     modality: ClassVar[Modality] = "vector"
 
     def __len__(self) -> int:
         return len(self.values_ND)
 
-    def take(self, indices: Sequence[int]) -> "Vectors":
+    def take(self, indices: Chosen) -> "Vectors":
         """These, in this order."""
-        return Vectors(self.values_ND[list(indices)])
+        at = chosen(indices)
+        taken = Growing(np.float32, self.scratch)
+        for begin in range(0, len(at), AT_ONCE):
+            taken.extend(self.values_ND[at[begin : begin + AT_ONCE]])
+        values_ND = taken.finish().reshape(len(at), self.values_ND.shape[1])
+        return _with_identities(self, Vectors(values_ND, self.scratch), indices)
 
-    def identities(self) -> list[bytes]:
-        """What is equal for equal items."""
-        return [row.tobytes() for row in self.values_ND]
+    @cached_property
+    def identities_N2(self) -> Identities:
+        """What is equal for equal vectors and for no others; see columns.identity."""
+        return digests(len(self), lambda a, b: [row.tobytes() for row in self.values_ND[a:b]])
 
 
 Items = Texts | Images | Vectors
 AnyItems = TypeVar("AnyItems", Texts, Images, Vectors)
+
+
+def _with_identities(whole: AnyItems, part: AnyItems, indices: Chosen) -> AnyItems:
+    """The part, which need not find out again what is known of the whole."""
+    if "identities_N2" in vars(whole):
+        vars(part)["identities_N2"] = whole.identities_N2[chosen(indices)]
+    return part
 
 
 @dataclass(frozen=True)
@@ -98,15 +146,26 @@ class Skipped:
     """The messages of the first hundred."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class LabelledRows:
-    """Items and the class of each, in the file's order."""
+    """Items and the class of each, in the file's order.
+
+    Attributes:
+        source: the URI that the user wrote.
+    """
 
     items: Items
-    labels: list[str]
+    labels: Labels
     source: str
-    """The URI that the user wrote."""
-    skipped: Skipped = field(default=Skipped(), compare=False)
+    skipped: Skipped = field(compare=False)
+
+    def __init__(
+        self, items: Items, labels: Iterable[str], source: str, skipped: Skipped = Skipped()
+    ) -> None:
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "labels", Labels.of(labels))
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "skipped", skipped)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,18 +173,16 @@ class LabelledRows:
     @cached_property
     def class_sizes(self) -> Counter[str]:
         """Rows of each label."""
-        return Counter(self.labels)
+        return self.labels.sizes()
 
     @property
     def singletons(self) -> int:
         """Labels with only one row: such a row has no positive and serves as a negative."""
         return sum(size == 1 for size in self.class_sizes.values())
 
-    def take(self, indices: Sequence[int]) -> "LabelledRows":
+    def take(self, indices: Chosen) -> "LabelledRows":
         """These rows, in this order."""
-        return LabelledRows(
-            self.items.take(indices), [self.labels[i] for i in indices], self.source
-        )
+        return LabelledRows(self.items.take(indices), self.labels.take(indices), self.source)
 
 
 @dataclass(frozen=True)
@@ -149,14 +206,14 @@ class PairRows:
     def __len__(self) -> int:
         return len(self.left)
 
-    def take(self, indices: Sequence[int]) -> "PairRows":
+    def take(self, indices: Chosen) -> "PairRows":
         """These rows, in this order."""
         return PairRows(
             self.left.take(indices),
             self.right.take(indices),
             self.source,
             tuple(column.take(indices) for column in self.negatives),
-            None if self.scores_N is None else self.scores_N[list(indices)],
+            None if self.scores_N is None else self.scores_N[chosen(indices)],
         )
 
 

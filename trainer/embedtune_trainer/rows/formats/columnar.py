@@ -14,6 +14,10 @@ from embedtune_trainer.errors import BadData
 from embedtune_trainer.rows.records import Cell, Placed, Record, Stream, place
 
 BATCH_ROWS: Final = 4096
+BATCH_BYTES: Final = 2**24
+BUFFER_BYTES: Final = 2**20
+"""Most rows and about the most bytes that are Python's objects at a time; and what is read ahead
+of a column, which else would be a row group at a time."""
 
 
 def open_columnar(files: Sequence[Path], dataset: Dataset, kind: str) -> Stream:
@@ -64,12 +68,22 @@ def _batches(file: Path, names: list[str], source: str) -> Iterator[Any]:
         if file.suffix == ".arrow":
             with pa.memory_map(str(file)) as mapped, _arrow_reader(mapped) as reader:
                 for batch in reader:
-                    yield batch.select(names)
+                    rows = _rows_at_once(batch.nbytes, batch.num_rows)
+                    for begin in range(0, batch.num_rows, rows):
+                        yield batch.select(names).slice(begin, rows)
         else:
-            with pq.ParquetFile(file) as parquet:
-                yield from parquet.iter_batches(BATCH_ROWS, columns=names)
+            with pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
+                groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
+                size = max((group.total_byte_size for group in groups), default=0)
+                rows = _rows_at_once(size, max((group.num_rows for group in groups), default=0))
+                yield from parquet.iter_batches(rows, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise BadData(f"{source}: {file.name} cannot be read: {error}") from None
+
+
+def _rows_at_once(size_bytes: int, rows: int) -> int:
+    """So many of rows that take that much together."""
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size_bytes)))
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:  # noqa: ANN401  pyarrow has no types

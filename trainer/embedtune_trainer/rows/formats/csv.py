@@ -5,138 +5,117 @@ Delimiter and encoding are what the spec, the file's name or a BOM says, never a
 sample, which a later row may prove wrong.
 """
 
-import codecs
 import csv
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Final, TextIO
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData, BadSpec
 from embedtune_trainer.rows.faults import Faults
+from embedtune_trainer.rows.formats.compressed import ending_of
+from embedtune_trainer.rows.formats.encoding import Encoding
 from embedtune_trainer.rows.messages import listed
-from embedtune_trainer.rows.records import Record, Stream, place
+from embedtune_trainer.rows.records import Placed, Record, Stream, place
 
 TAB_ENDINGS: Final = (".tsv", ".tab")
-CHUNK_BYTES: Final = 2**20
+LONGEST_CELL: Final = 2**25
+"""Characters; what is longer mostly is the rest of a file behind a quote that is never closed."""
+_UNCLOSED: Final = (
+    'a double quote opens a cell here that is never closed; close it, or write " as ""'
+)
+
+
+class _Row(NamedTuple):
+    cells: list[str]
+    row: int
+    line: int
 
 
 def open_csv(
-    path: Path,
+    files: Sequence[Path],
     dataset: Dataset,
     field: str,
     faults: Faults,
     is_header: Callable[[Sequence[str]], bool],
 ) -> Stream:
-    """Open one CSV file.
+    """Open one CSV file, or several that are read one after the other as if they were one.
 
     Args:
-        path: the file on this machine.
-        dataset: how to read it.
+        files: on this machine, in their order.
+        dataset: how to read them.
         field: the dataset's path in the spec, for messages.
         faults: told of rows that are ragged or blank.
         is_header: whether these cells, the first row's, name the columns.
 
     Raises:
-        BadSpec: an option cannot be used.
-        BadData: the file is empty, not in the encoding, or its header is wrong.
+        BadSpec: an option cannot be used, or several files have no header without being said to.
+        BadData: a file is empty, not in the encoding, or its header is wrong or another's.
     """
-    source, delimiter = dataset.uri, _delimiter(dataset, field)
-    encoding = _encoding(path, dataset, field)
-    stream = path.open(encoding=encoding, newline="")
-    rows = _rows(stream, delimiter, source, faults)
-    first = next(rows, None)
-    if first is None:
-        raise BadData(f"{source}: no rows: the file is empty")
-    names = _names(first, source) if is_header(first[0]) else None
-    width = len(first[0])
+    encoding = Encoding(dataset, field)
+    parts = [_Part(file, len(files) > 1, dataset, field, encoding) for file in files]
+    first = parts[0].first()
+    header = is_header(first)
+    names = _names(first, dataset.uri) if header else None
+    if len(files) > 1:
+        _check_alike(files, [part.first() for part in parts], header, dataset, field)
+    width = len(first)
+    placed = Placed([file.name for file in files], [])
 
     def records(columns: Sequence[int]) -> Iterator[Record]:
         everything = list(columns) == list(range(width))
-        if names is None:
-            yield Record([first[0][i] for i in columns], *first[1:])
-        for cells, row, line in rows:
-            if len(cells) != width:
-                faults.add(place(row, line), _ragged(cells, width, delimiter))
-            else:
-                yield Record(cells if everything else [cells[i] for i in columns], row, line)
+        before = 0
+        for part in parts:
+            placed.starts.append(before)
+            last = 0
+            for cells, row, line in part.rows(faults.add):
+                is_first, last = last == 0, row
+                if header and is_first:
+                    continue
+                if len(cells) != width:
+                    faults.add(part.where(row, line), _ragged(cells, width, part.delimiter))
+                else:
+                    wanted = cells if everything else [cells[i] for i in columns]
+                    yield Record(wanted, before + row, line)
+            before += last
 
-    return Stream(names, width, records, "csv", first=first[0])
-
-
-def _names(first: tuple[list[str], int, int], source: str) -> tuple[str, ...]:
-    names = tuple(cell.strip() for cell in first[0])
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise BadData(f"{source}: row 1: the header names {listed(repeated)} more than once")
-    return names
-
-
-def _delimiter(dataset: Dataset, field: str) -> str:
-    given = dataset.csv.delimiter
-    if given is None:
-        return "\t" if PurePosixPath(dataset.uri).suffix.lower() in TAB_ENDINGS else ","
-    if given in '"\r\n\0':
-        raise BadSpec(f"{field}.csv.delimiter: {given!r} cannot separate cells")
-    return given
+    return Stream(names, width, records, "csv", placed if len(files) > 1 else place, first)
 
 
-def _encoding(path: Path, dataset: Dataset, field: str) -> str:
-    """The name of the codec that all of the file has been tried with."""
-    given, where = dataset.csv.encoding, f"{field}.csv.encoding"
-    try:
-        codec = codecs.lookup(given)
-    except LookupError:
-        raise BadSpec(f"{where}: {given!r} is not a known encoding, such as latin-1") from None
-    if not codec._is_text_encoding:
-        raise BadSpec(f"{where}: {given!r} is not an encoding of text, such as latin-1")
-    name = "utf-8-sig" if codec.name == "utf-8" else given
-    try:
-        with path.open(encoding=name, newline="") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                if "\0" in chunk:
-                    raise _nul(path, name, dataset.uri, given, where)
-    except UnicodeError:
-        raise _undecodable(path, name, dataset.uri, given, where) from None
-    return name
+class _Part:
+    """One of the files."""
 
+    def __init__(
+        self, file: Path, several: bool, dataset: Dataset, field: str, encoding: Encoding
+    ) -> None:
+        self.delimiter = _delimiter(file.name if several else dataset.uri, dataset, field)
+        self._file = file
+        self._encoding = encoding
+        self._source = dataset.uri
+        self._label = f"{file.name}, " if several else ""
 
-def _nul(path: Path, name: str, source: str, given: str, where: str) -> BadData:
-    with path.open(encoding=name, newline="\n") as stream:
-        line = next(number for number, text in enumerate(stream, 1) if "\0" in text)
-    return BadData(
-        f"{source}: line {line}: holds a NUL character, so this is not a text file in {given};"
-        f" set {where} (utf-16 has many NULs)"
-    )
+    def where(self, row: int, line: int) -> str:
+        """A place in it, for messages."""
+        return self._label + place(row, line)
 
+    def first(self) -> list[str]:
+        """The cells of the first row.
 
-def _undecodable(path: Path, name: str, source: str, given: str, where: str) -> BadData:
-    data = path.read_bytes()
-    try:
-        data.decode(name)
-    except UnicodeDecodeError as error:
-        # utf-8-sig counts from behind the BOM
-        start = error.start + len(data) - len(error.object)
-        return BadData(
-            f"{source}: line {data.count(10, 0, start) + 1}, byte {start}:"
-            f" {data[start : start + 1]!r} is not {given}; save the file as utf-8, or set"
-            f" {where} to what it is, for example cp1252"
-        )
-    except UnicodeError as error:
-        return BadData(f"{source}: is not {given} ({error}); set {where}")
-    return BadData(f"{source}: changed while it was read")
+        Raises:
+            BadData: there is none.
+        """
+        for row in self.rows(lambda _where, _what: None):
+            return row.cells
+        raise BadData(f"{self._source}: {self._label}no rows: the file is empty")
 
-
-def _rows(
-    stream: TextIO, delimiter: str, source: str, faults: Faults
-) -> Iterator[tuple[list[str], int, int]]:
-    """Cells, row and line; blank lines are allowed at the end only."""
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
-    blank: list[tuple[int, int]] = []
-    row = 0
-    with stream:
+    def rows(self, tell: Callable[[str, str], None]) -> Iterator[_Row]:
+        """All rows but blank ones, which are told; at the file's end they are allowed."""
+        csv.field_size_limit(LONGEST_CELL)
+        lines = self._encoding.lines(self._file, f"{self._source}: {self._label}".rstrip(": ,"))
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        blank: list[tuple[int, int]] = []
+        row = 0
         while True:
             row += 1
             line = reader.line_num + 1
@@ -146,20 +125,63 @@ def _rows(
                 return
             except csv.Error as error:
                 raise BadData(
-                    f"{source}: {place(row, line)}: {_csv_error(error, delimiter)}"
+                    f"{self._source}: {self.where(row, line)}: {_csv_error(error, self.delimiter)}"
                 ) from None
             if not cells:
                 blank.append((row, line))
                 continue
-            for where in blank:
-                faults.add(place(*where), "the row is blank; remove it or fill it")
+            for place_of_blank in blank:
+                tell(self.where(*place_of_blank), "the row is blank; remove it or fill it")
             blank.clear()
-            yield cells, row, line
+            yield _Row(cells, row, line)
+
+
+def _check_alike(
+    files: Sequence[Path],
+    firsts: Sequence[list[str]],
+    header: bool,
+    dataset: Dataset,
+    field: str,
+) -> None:
+    """Refuse several files that do not say alike what their columns are."""
+    if not header:
+        if dataset.csv.header != "absent":
+            raise BadSpec(
+                f"{field}.csv.header: {dataset.uri} holds {len(files)} CSV files, and the first row"
+                f" of {files[0].name} is no header that is known: {listed(firsts[0])}; set it to"
+                f" absent if no file has one, or name the columns in {field}.columns"
+            )
+        return
+    names = [cell.strip() for cell in firsts[0]]
+    for file, cells in zip(files, firsts, strict=True):
+        if [cell.strip() for cell in cells] != names:
+            raise BadData(
+                f"{dataset.uri}: {file.name} has the header {listed(cells)}, and"
+                f" {files[0].name} {listed(names)}; give all files the same, in one order"
+            )
+
+
+def _names(first: list[str], source: str) -> tuple[str, ...]:
+    names = tuple(cell.strip() for cell in first)
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise BadData(f"{source}: row 1: the header names {listed(repeated)} more than once")
+    return names
+
+
+def _delimiter(name: str, dataset: Dataset, field: str) -> str:
+    given = dataset.csv.delimiter
+    if given is None:
+        return "\t" if ending_of(name, TAB_ENDINGS) in TAB_ENDINGS else ","
+    if given in '"\r\n\0':
+        raise BadSpec(f"{field}.csv.delimiter: {given!r} cannot separate cells")
+    return given
 
 
 def _csv_error(error: csv.Error, delimiter: str) -> str:
     if "unexpected end of data" in str(error):
-        return 'a double quote opens a cell here that is never closed; close it, or write " as ""'
+        return _UNCLOSED
+    if "field larger than" in str(error):
+        return f"a cell of more than {LONGEST_CELL} characters; mostly {_UNCLOSED}"
     if "expected after" in str(error):
         return (
             f"a closing quote is not followed by the delimiter {delimiter!r} or the line's end;"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from embedtune_trainer.errors import BadData, BadSpec
+from embedtune_trainer.rows.formats.compressed import ending_of
 from embedtune_trainer.rows.images import IMAGE_ENDINGS
 from embedtune_trainer.rows.messages import listed
 
@@ -23,6 +24,8 @@ _PATTERNS: Final[dict[Format, tuple[str, ...]]] = {
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv", ".tsv", ".tab"),
 }
+LINES: Final = (*_PATTERNS["jsonl"], *_PATTERNS["csv"])
+"""Endings of files that may be compressed."""
 _SPLIT: Final = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev)(?=[-_./])")
 
 
@@ -89,7 +92,7 @@ def _split_for(splits: list[str], source: str, field: str) -> str:
 
 
 def _with(files: Iterable[Path], endings: tuple[str, ...]) -> list[Path]:
-    return [path for path in files if path.suffix.lower() in endings]
+    return [path for path in files if ending_of(path.name, LINES) in endings]
 
 
 def _hidden(path: Path, folder: Path) -> bool:

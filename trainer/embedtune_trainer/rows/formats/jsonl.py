@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData
 from embedtune_trainer.rows.faults import Faults
+from embedtune_trainer.rows.formats.compressed import opened
 from embedtune_trainer.rows.layout import is_usual_name
 from embedtune_trainer.rows.messages import listed, shown
 from embedtune_trainer.rows.records import Placed, Record, Stream, place
+
+LONGEST_LINE: Final = 2**26
+"""Bytes; such a line mostly is a whole file."""
 
 
 def open_jsonl(files: Sequence[Path], dataset: Dataset, faults: Faults) -> Stream:
@@ -29,7 +34,7 @@ def open_jsonl(files: Sequence[Path], dataset: Dataset, faults: Faults) -> Strea
         row = 0
         for file in files:
             placed.starts.append(row)
-            for line in _lines(file, dataset.uri):
+            for line in _lines(file, _called(file, files, dataset.uri)):
                 row += 1
                 if not line or line.isspace():
                     faults.add(where(row, 0), "the line is blank; remove it")
@@ -46,26 +51,38 @@ def open_jsonl(files: Sequence[Path], dataset: Dataset, faults: Faults) -> Strea
     return Stream(names, len(names), records, "jsonl", where)
 
 
-def _lines(file: Path, source: str) -> Iterator[str]:
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+def _lines(file: Path, called: str) -> Iterator[str]:
+    with opened(file, called) as stream:
+        lines = iter(partial(stream.readline, LONGEST_LINE), b"")
+        for number, line in enumerate(lines, 1):
+            if len(line) == LONGEST_LINE:
+                raise BadData(
+                    f"{called}: line {number}: is longer than {LONGEST_LINE} bytes; write one"
+                    " object on each line"
+                )
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise BadData(
-                    f"{source}: line {number}, byte {error.start} of the line:"
+                    f"{called}: line {number}, byte {error.start} of the line:"
                     f" {line[error.start : error.start + 1]!r} is not utf-8; JSON is"
                 ) from None
 
 
+def _called(file: Path, files: Sequence[Path], source: str) -> str:
+    """What messages call one of the files."""
+    return f"{source}: {file.name}" if len(files) > 1 else source
+
+
 def _first_keys(files: Sequence[Path], source: str) -> tuple[str, ...]:
     for file in files:
-        for line in _lines(file, source):
+        called = _called(file, files, source)
+        for row, line in enumerate(_lines(file, called), 1):
             if line and not line.isspace():
                 try:
                     return tuple(_object(line))
                 except ValueError as error:
-                    raise BadData(f"{source}: row 1: {error}") from None
+                    raise BadData(f"{called}: row {row}: {error}") from None
     raise BadData(f"{source}: no rows: the file is empty")
 
 

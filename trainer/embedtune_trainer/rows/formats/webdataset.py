@@ -11,11 +11,11 @@ from typing import Final
 
 from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadData
+from embedtune_trainer.rows.columns.pictures import FileSlice
 from embedtune_trainer.rows.faults import Faults
 from embedtune_trainer.rows.images import IMAGE_ENDINGS
 from embedtune_trainer.rows.messages import listed
 from embedtune_trainer.rows.records import Cell, Placed, Record, Stream
-from embedtune_trainer.rows.table import FileSlice
 
 LARGEST_TEXT_BYTES: Final = 2**20
 _TEXTS: Final = {"txt": "text", "cls": "label"}
