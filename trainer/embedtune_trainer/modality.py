@@ -11,9 +11,11 @@ from embedtune_trainer.rows.table import Modality
 from embedtune_trainer.sources.storage import Store
 
 _OF_SCHEME: dict[str, Modality] = {"torchvision": "image", "timm": "image", "mlp": "vector"}
-_OF_KIND: dict[str, Modality] = {"vision": "image", "mlp": "vector"}
-SETTINGS = ("embedtune.json", "pair.json")
-"""In folders that embedtune wrote and that have no config.json."""
+_OF_KIND: dict[str, Modality] = {"vision": "image", "hub-cut": "image", "mlp": "vector"}
+SETTINGS = ("config.json", "embedtune.json", "pair.json", "open_clip_config.json")
+"""What describes a model: transformers' file, or that of embedtune or open_clip without it."""
+_OF_BOTH = ({"text_config", "vision_config"}, {"text", "image"}, {"model_cfg"})
+"""Keys of those that say of a model that it takes texts and images."""
 _PAIR = Wanted("text", "image")
 _TASKS = {
     "text-to-text": Wanted("text", "text"),
@@ -42,7 +44,10 @@ def wanted_by(model: Model, store: Store, scratch: Path) -> Wanted:
             if modality is not None
             else _of_config(_config(model.backbone, store, scratch))
         )
-    if model.task != "auto" and _TASKS[model.task] != found:
+    wanted = found if model.task == "auto" else _TASKS[model.task]
+    if model.backbone is not None and found == _PAIR:
+        return wanted  # one of its encoders can be had alone
+    if wanted != found:
         raise BadSpec(
             f"spec.model.task: {model.task}, but the model takes"
             f" {' and '.join(dict.fromkeys(found))}; leave task at auto, or take another backbone"
@@ -51,7 +56,7 @@ def wanted_by(model: Model, store: Store, scratch: Path) -> Wanted:
 
 
 def _of_config(config: dict[str, Any]) -> Wanted:
-    if {"text_config", "vision_config"} <= config.keys() or {"text", "image"} <= config.keys():
+    if any(keys <= config.keys() for keys in _OF_BOTH):
         return _PAIR
     kind = _OF_KIND.get(config.get("kind", ""))
     if kind is None:
@@ -62,8 +67,9 @@ def _of_config(config: dict[str, Any]) -> Wanted:
 def _config(uri: str, store: Store, scratch: Path) -> dict[str, Any]:
     """What a model's folder says of itself; empty if it does not, as some folders of texts."""
     if uri.startswith("hf://"):  # comes whole, by its commit
-        return _read(store.fetch_folder(uri, scratch) / "config.json")
-    for name in ("config.json", *SETTINGS):
+        folder = store.fetch_folder(uri, scratch)
+        return next((found for name in SETTINGS if (found := _read(folder / name))), {})
+    for name in SETTINGS:
         try:
             found = _read(store.fetch_file(f"{uri.rstrip('/')}/{name}", scratch / name))
         except SourceNotFound:

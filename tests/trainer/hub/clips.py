@@ -1,7 +1,8 @@
-"""Tiny random CLIP and SigLIP checkpoints, saved as the hub lays them out."""
+"""Tiny random checkpoints of CLIP and its kin, saved as the hub lays them out."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import transformers as hf
@@ -16,39 +17,105 @@ TEXT: dict[str, Any] = {
     "intermediate_size": 48,
     "max_position_embeddings": 16,
 }
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+DIM: Final = 20
+"""Of what has projections."""
 
 
 def clip(folder: Path, *, old_end: bool = False) -> Path:
-    """A CLIP of 20 dimensions; with old_end its configuration has the wrong number for the end."""
-    letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary = {w: i for i, w in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    tokenizer = hf.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
-    tokenizer.save_pretrained(folder)
+    """A CLIP; with old_end its configuration has the wrong number for the end."""
+    tokenizer = clip_tokenizer()
     end = 2 if old_end else tokenizer.eos_token_id
-    text = TEXT | {"vocab_size": len(vocabulary), "eos_token_id": end}
-    torch.manual_seed(0)
-    config = hf.CLIPConfig(text_config=text, vision_config=VIT, projection_dim=20)
-    model = hf.CLIPModel(config)
-    torch.nn.init.constant_(model.logit_scale, 3.25)
-    model.save_pretrained(folder)
-    processor = hf.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SQUARE)
-    processor.save_pretrained(folder)
-    return folder
+    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": end}
+    config = hf.CLIPConfig(text_config=text, vision_config=VIT, projection_dim=DIM)
+    return _save(folder, tokenizer, hf.CLIPModel, config, _clip_images())
+
+
+def metaclip(folder: Path) -> Path:
+    """A MetaCLIP 2, whose words are XLM-R's."""
+    tokenizer = _roberta_tokenizer()
+    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    config = hf.MetaClip2Config(text_config=text, vision_config=VIT, projection_dim=DIM)
+    return _save(folder, tokenizer, hf.MetaClip2Model, config, _clip_images())
+
+
+def aimv2(folder: Path) -> Path:
+    """An AIMv2 that was tuned with texts."""
+    tokenizer = clip_tokenizer()
+    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    config = hf.Aimv2Config(text_config=text, vision_config=VIT, projection_dim=DIM)
+    return _save(folder, tokenizer, hf.Aimv2Model, config, _clip_images())
+
+
+def altclip(folder: Path) -> Path:
+    """An AltCLIP, whose text encoder has a projection of its own in front of CLIP's."""
+    tokenizer = _roberta_tokenizer()
+    text = TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": 18, "project_dim": 28}
+    config = hf.AltCLIPConfig(text_config=text, vision_config=VIT, projection_dim=DIM)
+    return _save(folder, tokenizer, hf.AltCLIPModel, config, _clip_images())
+
+
+def chinese_clip(folder: Path) -> Path:
+    """A Chinese CLIP, whose text encoder is a BERT."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += [*LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    tokenizer = hf.BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+    text = TEXT | {"vocab_size": len(words)}
+    config = hf.ChineseCLIPConfig(text_config=text, vision_config=VIT, projection_dim=DIM)
+    images = hf.ChineseCLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SQUARE)
+    return _save(folder, tokenizer, hf.ChineseCLIPModel, config, images)
 
 
 def siglip(folder: Path) -> Path:
     """A SigLIP of 32 dimensions, whose tokenizer says nothing of where texts end."""
-    pieces = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
-    tokenizer = hf.T5Tokenizer(
-        vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)], extra_ids=0
-    )
-    tokenizer.save_pretrained(folder)
+    tokenizer = _t5_tokenizer()
     text = TEXT | {"vocab_size": len(tokenizer), "projection_size": 32, "pad_token_id": 0}
+    config = hf.SiglipConfig(text_config=text, vision_config=VIT)
+    return _save(folder, tokenizer, hf.SiglipModel, config, hf.SiglipImageProcessor(size=SQUARE))
+
+
+CLIPS: Final[dict[str, Callable[[Path], Path]]] = {
+    "clip": clip,
+    "metaclip_2": metaclip,
+    "aimv2": aimv2,
+    "altclip": altclip,
+    "chinese_clip": chinese_clip,
+    "siglip": siglip,
+}
+"""By their model_type."""
+
+
+def _save(folder: Path, tokenizer: Any, model: Any, config: Any, images: Any) -> Path:
+    """With a temperature, and a bias where there is one, that no default has."""
     torch.manual_seed(0)
-    model = hf.SiglipModel(hf.SiglipConfig(text_config=text, vision_config=VIT))
-    torch.nn.init.constant_(model.logit_scale, 2.5)
-    torch.nn.init.constant_(model.logit_bias, -7.5)
-    model.save_pretrained(folder)
-    hf.SiglipImageProcessor(size=SQUARE).save_pretrained(folder)
+    network = model(config)
+    torch.nn.init.constant_(network.logit_scale, 2.5)
+    if hasattr(network, "logit_bias"):
+        torch.nn.init.constant_(network.logit_bias, -7.5)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    images.save_pretrained(folder)
     return folder
+
+
+def _clip_images() -> Any:
+    return hf.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SQUARE)
+
+
+def clip_tokenizer() -> Any:
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {w: i for i, w in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    return hf.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
+
+
+def _roberta_tokenizer() -> Any:
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *LETTERS, "<mask>"]
+    vocabulary = [(piece, -float(i)) for i, piece in enumerate(pieces)]
+    return hf.XLMRobertaTokenizer(vocab=vocabulary, model_max_length=16)
+
+
+def _t5_tokenizer() -> Any:
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *LETTERS]
+    vocabulary = [(piece, -float(i)) for i, piece in enumerate(pieces)]
+    return hf.T5Tokenizer(vocab=vocabulary, extra_ids=0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from embedtune_trainer.embedder.clip import KIN
+from embedtune_trainer.embedder.clip_families import CLIP_FAMILIES, REFUSED
 from embedtune_trainer.embedder.vision_families import FAMILIES
 from tests.trainer.hub.text_families import TEXT_FAMILIES
 from tests.trainer.hub.vision_families import VISION_FAMILIES
@@ -60,19 +60,29 @@ PAIRS = """\
 A CLIP-like folder is two encoders, trained together with the temperature (`logit_scale`, and
 SigLIP's `logit_bias`). Saved are text/ and image/, each a model of its own, pair.json, and, with
 the checkpoint's own projections, clip/: the whole of it as transformers has it.
+`spec.model.task: text-to-text` or `image-to-image` takes one of the two encoders alone.
 `freeze`, `freezeAllBut` and `lora.targets` are over the paths of both, which begin with text_model
-and vision_model. `spec.model.text` and `spec.model.image` make a pair of any two backbones.
+and vision_model. `spec.model.text` and `spec.model.image` make a pair of any two backbones; one of
+them may be frozen as a whole.
 
 | checkpoint | encoder | network | cut | dimension | projection |
 |---|---|---|---|---|---|
-| CLIP (`clip`) | CLIPTextEncoder | CLIPTextModel | the last token, which ends the text | \
-projection_dim (512) | text_projection |
-| CLIP (`clip`) | CLIPImageEncoder | CLIPVisionModel | the class token behind post_layernorm | \
-projection_dim (512) | visual_projection |
-| SigLIP (`siglip`) | CLIPTextEncoder | SiglipTextModel | the last place, all texts padded to one \
-length, lower-cased | projection_size (768) | head, inside the network |
-| SigLIP (`siglip`) | CLIPImageEncoder | SiglipVisionModel | its attention pooling | \
-hidden_size (768) | none |
+"""
+
+PAIR_ROWS = (
+    ("CLIP", "clip", "CLIP", "512"),
+    ("MetaCLIP 2", "metaclip_2", "MetaClip2", "512"),
+    ("AIMv2", "aimv2", "Aimv2", "512"),
+    ("AltCLIP", "altclip", "AltCLIP", "768"),
+    ("Chinese CLIP", "chinese_clip", "ChineseCLIP", "512"),
+    ("SigLIP", "siglip", "Siglip", "768"),
+)
+"""Name, model_type, what transformers' classes begin with, and the dimension of the embedding."""
+
+OPEN_CLIP = """
+Of open_clip's folders (open_clip_config.json without transformers' config.json) those with CLIP's
+own two transformers are read as `clip`, and embed as in open_clip; image towers of timm or ResNet,
+text towers of Hugging Face, CoCa and SigLIP are refused by their names.
 """
 
 
@@ -84,8 +94,9 @@ def document() -> str:
         for f in TEXT_FAMILIES
     )
     images = "".join(_image_row(family) for family in VISION_FAMILIES)
-    kin = f"\nOther kinds are refused with a sentence: {', '.join(KIN)}.\n"
-    return f"{HEAD}\n{TEXTS}{texts}\n{IMAGES}{images}\n{PAIRS}{kin}"
+    kin = f"\nOther kinds are refused with a sentence: {', '.join(REFUSED)}.\n"
+    pairs = "".join(_pair_rows(*row) for row in PAIR_ROWS)
+    return f"{HEAD}\n{TEXTS}{texts}\n{IMAGES}{images}\n{PAIRS}{pairs}{OPEN_CLIP}{kin}"
 
 
 def _image_row(family: Any) -> str:
@@ -94,6 +105,27 @@ def _image_row(family: Any) -> str:
     return (
         f"| {family.name} | {family.network} | {family.checkpoint} | {cut} |"
         f" {_dim(family.config)} | none | {known.why} |\n"
+    )
+
+
+def _pair_rows(name: str, kind: str, prefix: str, dim: str) -> str:
+    """Of both encoders."""
+    family = CLIP_FAMILIES[kind]
+    image = FAMILIES[f"{kind}_vision_model"]
+    text = {
+        "lasttoken": "the last token, which ends the text",
+        "cls": "the first token",
+        "padded": "the last place, all texts padded to one length, lower-cased",
+    }[family.text]
+    size = "projection_dim" if family.projected else "projection_size"
+    begin = f"| {name} (`{kind}`) |"
+    behind = ("text_projection", "visual_projection")
+    inside = ("head, inside the network", "none")
+    of_text, of_image = behind if family.projected else inside
+    return (
+        f"{begin} CLIPTextEncoder | {prefix}TextModel | {text} | {size} ({dim}) | {of_text} |\n"
+        f"{begin} CLIPImageEncoder | {prefix}VisionModel | pooler_output: {image.why} |"
+        f" {size if family.projected else 'hidden_size'} ({dim}) | {of_image} |\n"
     )
 
 

@@ -12,9 +12,10 @@ from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from embedtune_trainer.errors import UnsupportedModel
@@ -27,6 +28,8 @@ WEIGHTS: Final = (
 )
 BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 OWN_CODE: Final = "brings its own code (auto_map), which is never run"
+TOKEN_DIM: Final = {"altclip_text_model": "project_dim"}
+"""Where the numbers of a token's vector are not the hidden layers'."""
 UNUSED: Final = "pooler"
 """A layer over the first token that embeddings don't pass through; it may be missing."""
 
@@ -42,7 +45,28 @@ def load_backbone(folder: Path, seed: int) -> PreTrainedModel:
     Raises:
         UnsupportedModel: what is missing, or does not fit.
     """
-    return load_with(AutoModel, folder, read_config(folder), seed)
+    config = read_config(folder)
+    maker = AutoModel if in_auto_model(type(config)) else network_class(type(config))
+    return load_with(maker or AutoModel, folder, config, seed)
+
+
+def network_class(config_class: type) -> Any:  # noqa: ANN401  transformers leaves it untyped
+    """The class of a configuration's network.
+
+    The halves of some CLIPs are not among AutoModel's, but are named like their configurations.
+    """
+    named = config_class.__name__.replace("Config", "Model")
+    return MODEL_MAPPING.get(config_class, None) or getattr(transformers, named, None)
+
+
+def in_auto_model(config_class: type) -> bool:
+    """Whether AutoModel, and so sentence-transformers, loads a network of this configuration."""
+    return MODEL_MAPPING.get(config_class, None) is not None
+
+
+def token_dim(config: Any) -> int:  # noqa: ANN401  transformers leaves it untyped
+    """Numbers of the vectors that a network over texts gives, by its configuration."""
+    return int(getattr(config, TOKEN_DIM.get(config.model_type, "hidden_size")))
 
 
 def load_with(maker: Any, folder: Path, config: Any, seed: int) -> PreTrainedModel:  # noqa: ANN401

@@ -6,7 +6,7 @@ for, it takes the last map of places, or sequence of tokens, before the head ins
 
 import difflib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -140,13 +140,18 @@ def feature_shape(run: Trace, cut: Cut) -> FeatureShape:
 def run_to(network: nn.Module, cut: Cut, inputs: Any) -> Tensor:  # noqa: ANN401  what the network takes
     """Run the network as far as the cut.
 
+    Args:
+        network: what is run.
+        cut: how far.
+        inputs: its one argument, or its keyword arguments.
+
     Returns:
         What stands there.
     """
     if cut.side in PARTS:
         return _tensor(PARTS[cut.side](network, inputs))
     if not cut.path:
-        return _tensor(network(inputs))
+        return _tensor(_run(network, inputs))
     calls = itertools.count(1)
 
     def stop(value: object) -> None:
@@ -160,7 +165,7 @@ def run_to(network: nn.Module, cut: Cut, inputs: Any) -> Tensor:  # noqa: ANN401
         else module.register_forward_hook(lambda _, __, output: stop(output))
     )
     try:
-        network(inputs)
+        _run(network, inputs)
     except _Reached as reached:
         return reached.tensor
     finally:
@@ -239,6 +244,10 @@ class _Reached(BaseException):
     def __init__(self, tensor: Tensor) -> None:
         super().__init__()
         self.tensor = tensor
+
+
+def _run(network: nn.Module, inputs: Any) -> object:  # noqa: ANN401  what the network takes
+    return network(**inputs) if isinstance(inputs, Mapping) else network(inputs)
 
 
 def _tensor(value: object) -> Tensor:

@@ -39,6 +39,12 @@ from embedtune_trainer.images.processor import ImageProcessor
 PREPROCESSOR: Final = "preprocessor_config.json"
 PROCESSOR: Final = "processor_config.json"
 """Where transformers 5 puts the preprocessing of a checkpoint of texts and images."""
+NO_CUT: Final = (
+    "spec.model.cut: is for torchvision:// and timm://, and for texts; of a Hugging Face network"
+    " over images it is what the last layer gives, and spec.model.pooling makes one vector of it"
+)
+NO_HEAD: Final = ("vision_use_head", "use_head")
+"""What is false in the configuration of a SigLIP's or AIMv2's network without its pooling."""
 RESIZABLE: Final = "interpolate_pos_encoding"
 
 
@@ -47,6 +53,7 @@ class HubVisionBackbone(Backbone):
 
     Attributes:
         kind: of the feature.
+        options: what the network is told besides the images.
     """
 
     network: PreTrainedModel
@@ -59,29 +66,30 @@ class HubVisionBackbone(Backbone):
         super().__init__(network, int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1]))
         self.kind = kind
         self._prefix = prefix
-        resizable = RESIZABLE in inspect.signature(type(network).forward).parameters
-        other_size = getattr(config, "image_size", size[0]) not in (size[0], size, list(size))
-        self._options = {RESIZABLE: True} if resizable and other_size else {}
+        self.options = resizing(network, size)
 
     def forward(self, inputs: Tensor) -> Feature:
         """(B, 3, Y, X) to what `kind` says."""
-        out = self.network(pixel_values=inputs, return_dict=True, **self._options)
+        out = self.network(pixel_values=inputs, return_dict=True, **self.options)
         if self.kind == "vector":
             return Feature(out.pooler_output.flatten(1))
         return Feature(out.last_hidden_state, prefix=self._prefix)
 
 
+def resizing(network: PreTrainedModel, size: tuple[int, int]) -> dict[str, bool]:
+    """What a network is told besides the images, whose height and width in pixels are `size`."""
+    resizable = RESIZABLE in inspect.signature(type(network).forward).parameters
+    own = getattr(network.config, "image_size", size[0])
+    return {RESIZABLE: True} if resizable and own not in (size[0], size, list(size)) else {}
+
+
 def load_hub_vision_encoder(folder: Path, encoder: Encoder, seed: int) -> Embedder:
-    """An image network of a folder, or the images' half of a CLIP, as the spec has it.
+    """An image network of a folder, as the spec has it.
 
     Raises:
         UnsupportedModel: the folder cannot be loaded, or is of an unknown family.
         BadSpec: the spec asks for what this network cannot do.
     """
-    from embedtune_trainer.embedder.clip import is_pair_folder, load_clip_image
-
-    if is_pair_folder(folder):
-        return load_clip_image(folder, encoder, seed)
     return vision_embedder(load_backbone(folder, seed), folder, encoder, seed)
 
 
@@ -102,11 +110,13 @@ def vision_embedder(
         projection: what stands behind the pooling, where the folder does not say.
     """
     if encoder.cut != "auto":
-        raise BadSpec(
-            "spec.model.cut: is for torchvision:// and timm://; of a Hugging Face network it is"
-            " what the last layer gives, and spec.model.pooling makes one vector of it"
-        )
-    family = _family(network, folder)
+        from embedtune_trainer.embedder.hub_cut import cut_embedder
+
+        how = preprocessing_from_hub(_processor_config(folder))
+        if encoder.image_size is not None:
+            how = how.with_size(encoder.image_size)
+        return cut_embedder(network, folder, how, encoder, seed)
+    family = family_of(network, folder)
     saved = (folder / SETTINGS).exists()
     own, how = (
         _saved(folder, family) if saved else _new(folder, encoder, family, network, projection)
@@ -117,7 +127,7 @@ def vision_embedder(
         own = replace(own, kind=family.raw, class_token=family.class_token)
     raw = _processor_config(folder)
     backbone = HubVisionBackbone(network, own.kind, family.prefix_in(network.config), how.size)
-    _freeze_unused(network, family, own.kind)
+    freeze_unused(network, family, own.kind)
 
     def write(embedder: Embedder, target: Path) -> None:
         network.save_pretrained(
@@ -136,7 +146,12 @@ def vision_embedder(
     return assemble(backbone, own, encoder, seed, processor=ImageProcessor(how), write=write)
 
 
-def _family(network: PreTrainedModel, folder: Path) -> VisionFamily:
+def family_of(network: PreTrainedModel, folder: Path) -> VisionFamily:
+    """How this network works.
+
+    Raises:
+        UnsupportedModel: nobody has said it.
+    """
     kind = str(network.config.model_type)
     if kind not in FAMILIES:
         raise UnsupportedModel(
@@ -155,12 +170,21 @@ def _new(
 ) -> tuple[Own, Preprocessing]:
     """What a folder of the hub means."""
     how = preprocessing_from_hub(_processor_config(folder))
-    no_head = getattr(network.config, "vision_use_head", True) is False
+    check_pooling(network, folder, encoder)
+    return Own(family.kind, family.pooling, projection, class_token=family.class_token), how
+
+
+def check_pooling(network: PreTrainedModel, folder: Path, encoder: Encoder) -> None:
+    """Refuse `pooling: auto` for a network that was saved without a pooling of its own.
+
+    Raises:
+        BadSpec: it was.
+    """
+    no_head = any(getattr(network.config, name, True) is False for name in NO_HEAD)
     if no_head and encoder.pooling == "auto":
         raise BadSpec(
             f"spec.model.pooling: {folder.name} has no pooling of its own; use mean, max or gem"
         )
-    return Own(family.kind, family.pooling, projection, class_token=family.class_token), how
 
 
 def _saved(folder: Path, family: VisionFamily) -> tuple[Own, Preprocessing]:
@@ -175,7 +199,7 @@ def _saved(folder: Path, family: VisionFamily) -> tuple[Own, Preprocessing]:
     return own_of(settings, layers, kind, cls=family.class_token), how
 
 
-def _freeze_unused(network: PreTrainedModel, family: VisionFamily, kind: FeatureKind) -> None:
+def freeze_unused(network: PreTrainedModel, family: VisionFamily, kind: FeatureKind) -> None:
     """Take out a pooler that nothing passes through; freeze what only pooler_output does."""
     if not family.pooled and hasattr(network, "pooler"):
         network.pooler = None  # type: ignore[assignment]  # transformers leaves it out like this

@@ -7,6 +7,7 @@ checkpoint that kept its projections, clip/ is the whole of it again as transfor
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +16,16 @@ from torch import Tensor, nn
 
 from embedtune_api.spec import Encoder, Model
 from embedtune_trainer.embedder.clip import PAIR, clip_image, clip_text, is_pair_folder, load_clip
-from embedtune_trainer.embedder.load import NOTHING_LEFT, load_folder
+from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.embedder.load import NOTHING_LEFT, load_folder, trainable
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.open_clip import as_transformers
 from embedtune_trainer.embedder.pair_spec import Tower, split_encoder
 from embedtune_trainer.embedder.whole_clip import WholeClip, can_be_whole
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.sources.fetch import Fetched
 
-__all__ = ["TextImagePair", "build_pair", "is_pair_folder", "load_pair"]
+__all__ = ["TextImagePair", "build_pair", "is_pair_folder", "load_encoders", "load_pair"]
 
 TEXT: Final = "text"
 IMAGE: Final = "image"
@@ -116,11 +119,23 @@ def build_pair(text: Embedder, image: Embedder) -> TextImagePair:
     return TextImagePair(text, image, log_scale=-math.log(FIRST_TEMPERATURE))
 
 
+def load_encoders(fetched: Fetched, model: Model, seed: int) -> Encoders:
+    """What spec.model.task wants of a pair's folder: both encoders, or one of them.
+
+    Raises:
+        UnsupportedModel: the folder cannot be loaded.
+        BadSpec: the spec asks for what its encoders cannot do.
+    """
+    if model.task in ("auto", "text-to-image"):
+        return Encoders.pair(load_pair(fetched, model, seed))
+    return Encoders.single(load_side(fetched, model, seed))
+
+
 def load_pair(fetched: Fetched, model: Model, seed: int) -> TextImagePair:
     """Both encoders of a folder, as the spec has them.
 
     Args:
-        fetched: a CLIP or SigLIP checkpoint, or a pair that was saved.
+        fetched: a checkpoint of CLIP or its kin, or a pair that was saved.
         model: with a backbone; its options are for both encoders, and the globs in them are over
             the paths of both, which begin with text_model and vision_model.
         seed: of new layers.
@@ -129,51 +144,126 @@ def load_pair(fetched: Fetched, model: Model, seed: int) -> TextImagePair:
         UnsupportedModel: the folder cannot be loaded.
         BadSpec: the spec asks for what a pair cannot do.
     """
-    encoder, folder = model.encoder, fetched.folder
-    if encoder is None or folder is None or not is_pair_folder(folder):
-        raise BadSpec(f"spec.model.backbone: {fetched.uri} is no pair of text and image encoders")
+    encoder, folder = _given(fetched, model)
+    refuse_own_cut(encoder)
+    if (folder / PAIR).exists():
+        saved = SavedPair.read(folder)
+        text, image = saved.split(encoder, seed)
+        return TextImagePair(
+            load_folder(saved.text, text, seed),
+            load_folder(saved.image, image, seed + 1),
+            log_scale=saved.log_scale,
+            bias=saved.bias,
+        )
+    with as_transformers(folder) as given:
+        parts = load_clip(given, seed)
+        text, image = split_pair(encoder, parts.whole.text_model, parts.whole.vision_model)
+        return TextImagePair(
+            clip_text(parts, text, seed),
+            clip_image(parts, image, seed + 1),
+            log_scale=parts.log_scale,
+            bias=parts.bias,
+            write_whole=WholeClip(parts) if can_be_whole(encoder) else None,
+        )
+
+
+def load_side(fetched: Fetched, model: Model, seed: int) -> Embedder:
+    """The one encoder of a pair's folder that spec.model.task wants, as the spec has it.
+
+    Paths in the spec are those of the pair, as for load_pair.
+
+    Raises:
+        UnsupportedModel: the folder cannot be loaded.
+        BadSpec: the spec asks for what the encoder cannot do, or leaves nothing to train.
+    """
+    encoder, folder = _given(fetched, model)
+    of_texts = model.task == "text-to-text"
+    path = TEXT_PATH if of_texts else IMAGE_PATH
+    encoder = encoder.model_copy(update={"cut": encoder.cut.removeprefix(f"{path}.")})
+    if (folder / PAIR).exists():
+        saved = SavedPair.read(folder)
+        text, image = saved.split(encoder, seed)
+        if of_texts:
+            return trainable(load_folder(saved.text, text, seed))
+        return trainable(load_folder(saved.image, image, seed))
+    with as_transformers(folder) as given:
+        parts = load_clip(given, seed)
+        text, image = split_pair(encoder, parts.whole.text_model, parts.whole.vision_model)
+        if of_texts:
+            return trainable(clip_text(parts, text, seed))
+        return trainable(clip_image(parts, image, seed))
+
+
+@dataclass(frozen=True)
+class SavedPair:
+    """What pair.json says.
+
+    Attributes:
+        text: the folder of the text encoder.
+        image: that of the image encoder.
+        log_scale: see TextImagePair.
+        bias: see TextImagePair.
+    """
+
+    text: Path
+    image: Path
+    log_scale: float
+    bias: float | None
+
+    @classmethod
+    def read(cls, folder: Path) -> "SavedPair":
+        """Of a pair's folder.
+
+        Raises:
+            UnsupportedModel: it is broken, or of another version.
+        """
+        try:
+            settings: dict[str, Any] = json.loads((folder / PAIR).read_text(encoding="utf-8"))
+            given, bias = settings["format"], settings["bias"]
+            found = cls(
+                folder / str(settings["text"]),
+                folder / str(settings["image"]),
+                float(settings["log_scale"]),
+                None if bias is None else float(bias),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnsupportedModel(f"{folder.name}/{PAIR}: cannot be read: {error}") from None
+        if given != FORMAT:
+            raise UnsupportedModel(
+                f"{folder.name}/{PAIR}: is of format {given}; this version reads {FORMAT}"
+            )
+        return found
+
+    def split(self, encoder: Encoder, seed: int) -> tuple[Encoder, Encoder]:
+        """The spec for each."""
+        plain = Encoder(backbone=encoder.backbone)
+        text, image = (
+            load_folder(place, plain, seed).backbone.network for place in (self.text, self.image)
+        )
+        return split_pair(encoder, text, image)
+
+
+def refuse_own_cut(encoder: Encoder) -> None:
+    """Refuse what the projections of a pair were not trained with.
+
+    Raises:
+        BadSpec: the spec has a cut or a pooling.
+    """
     for field in ("cut", "pooling"):
         if getattr(encoder, field) != "auto":
             raise BadSpec(
-                f"spec.model.{field}: {fetched.uri} has its own, which its projections were"
+                f"spec.model.{field}: {encoder.backbone} has its own, which its projections were"
                 " trained with; leave it at auto"
             )
-    if (folder / PAIR).exists():
-        return _saved_pair(folder, encoder, seed)
-    parts = load_clip(folder, seed)
-    text, image = split_encoder(
-        encoder,
-        Tower.of(TEXT_PATH, parts.whole.text_model),
-        Tower.of(IMAGE_PATH, parts.whole.vision_model),
-    )
-    return TextImagePair(
-        clip_text(parts, text, seed),
-        clip_image(parts, image, seed + 1),
-        log_scale=parts.log_scale,
-        bias=parts.bias,
-        write_whole=WholeClip(parts) if can_be_whole(encoder) else None,
-    )
 
 
-def _saved_pair(folder: Path, encoder: Encoder, seed: int) -> TextImagePair:
-    try:
-        settings: dict[str, Any] = json.loads((folder / PAIR).read_text(encoding="utf-8"))
-        given, log_scale, bias = settings["format"], float(settings["log_scale"]), settings["bias"]
-        places = folder / str(settings["text"]), folder / str(settings["image"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnsupportedModel(f"{folder.name}/{PAIR}: cannot be read: {error}") from None
-    if given != FORMAT:
-        raise UnsupportedModel(
-            f"{folder.name}/{PAIR}: is of format {given}; this version reads {FORMAT}"
-        )
-    plain = Encoder(backbone=encoder.backbone)
-    towers = [load_folder(place, plain, seed).backbone.network for place in places]
-    text, image = split_encoder(
-        encoder, Tower.of(TEXT_PATH, towers[0]), Tower.of(IMAGE_PATH, towers[1])
-    )
-    return TextImagePair(
-        load_folder(places[0], text, seed),
-        load_folder(places[1], image, seed + 1),
-        log_scale=log_scale,
-        bias=None if bias is None else float(bias),
-    )
+def split_pair(encoder: Encoder, text: nn.Module, image: nn.Module) -> tuple[Encoder, Encoder]:
+    """What the spec says of both, for the texts' network and for the images'."""
+    return split_encoder(encoder, Tower.of(TEXT_PATH, text), Tower.of(IMAGE_PATH, image))
+
+
+def _given(fetched: Fetched, model: Model) -> tuple[Encoder, Path]:
+    encoder, folder = model.encoder, fetched.folder
+    if encoder is None or folder is None or not is_pair_folder(folder):
+        raise BadSpec(f"spec.model.backbone: {fetched.uri} is no pair of text and image encoders")
+    return encoder, folder

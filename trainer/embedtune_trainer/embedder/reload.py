@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.hub_cut import KIND as HUB_CUT
+from embedtune_trainer.embedder.hub_cut import load_cut
 from embedtune_trainer.embedder.mlp import mlp_embedder
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.saved import (
@@ -33,12 +35,13 @@ def load_saved(folder: Path, encoder: Encoder | None = None, seed: int = 0) -> E
     settings = read_settings(folder)
     given = encoder or Encoder(backbone=str(settings.get("backbone")))
     given = given.model_copy(update={"backbone": str(settings.get("backbone"))})
-    if given.cut != "auto":
-        raise BadSpec(f"spec.model.cut: {folder.name} is cut already; give the original backbone")
+    refuse_cut(folder, given)
     state = read_weights(folder)
     kind = settings.get("kind")
     if kind == "mlp":
         return mlp_embedder(given, own_of(settings, state["layers"], "vector", cls=False), seed)
+    if kind == HUB_CUT:
+        return load_cut(folder, settings, state, given, seed)
     if kind != "vision":
         raise UnsupportedModel(f"{folder.name}/{SETTINGS}: {kind!r} is no kind of model known here")
     described = read_vision(settings)
@@ -53,3 +56,13 @@ def load_saved(folder: Path, encoder: Encoder | None = None, seed: int = 0) -> E
     own = own_of(settings, state["layers"], shape.kind, cls=surgery.class_token)
     backbone = CutNetwork(network, surgery.ending, shape)
     return vision_embedder(backbone, own, described, given, seed)
+
+
+def refuse_cut(folder: Path, encoder: Encoder) -> None:
+    """A saved network has none of what was behind its cut.
+
+    Raises:
+        BadSpec: the spec has another cut.
+    """
+    if encoder.cut != "auto":
+        raise BadSpec(f"spec.model.cut: {folder.name} is cut already; give the original backbone")

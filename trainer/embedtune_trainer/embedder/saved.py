@@ -67,12 +67,7 @@ def write_vision(embedder: Embedder, description: VisionDescription, folder: Pat
             "backbone": description.backbone,
             "weights": description.weights,
             "library": {library: version(library)},
-            "cut": asdict(surgery.cut),
-            "feature": {**asdict(surgery.shape), "class_token": surgery.class_token},
-            "removed": list(surgery.gone),
-            "removed_idle": list(surgery.idle),
-            "stops_at_cut": surgery.stops,
-            "unused": list(surgery.unused),
+            **describe_surgery(surgery),
             "preprocessing": description.preprocessing.to_dict(),
         },
     )
@@ -85,10 +80,40 @@ def read_vision(settings: Mapping[str, Any]) -> VisionDescription:
     Raises:
         UnsupportedModel: it is something else.
     """
+    surgery = read_surgery(settings)
+    try:
+        return VisionDescription(
+            settings["backbone"],
+            settings["weights"],
+            Preprocessing.from_dict(settings["preprocessing"]),
+            surgery,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_vision(error) from None
+
+
+def describe_surgery(surgery: Surgery) -> dict[str, Any]:
+    """It, as embedtune.json has it."""
+    return {
+        "cut": asdict(surgery.cut),
+        "feature": {**asdict(surgery.shape), "class_token": surgery.class_token},
+        "removed": list(surgery.gone),
+        "removed_idle": list(surgery.idle),
+        "stops_at_cut": surgery.stops,
+        "unused": list(surgery.unused),
+    }
+
+
+def read_surgery(settings: Mapping[str, Any]) -> Surgery:
+    """What describe_surgery gave, with the pooling beside it.
+
+    Raises:
+        UnsupportedModel: it is something else.
+    """
     try:
         feature = dict(settings["feature"])
         class_token = bool(feature.pop("class_token"))
-        surgery = Surgery(
+        return Surgery(
             Cut(**settings["cut"]),
             FeatureShape(**feature),
             tuple(settings["removed"]),
@@ -98,14 +123,12 @@ def read_vision(settings: Mapping[str, Any]) -> VisionDescription:
             tuple(settings["pooling"]["modes"]),
             bool(settings["stops_at_cut"]),
         )
-        return VisionDescription(
-            settings["backbone"],
-            settings["weights"],
-            Preprocessing.from_dict(settings["preprocessing"]),
-            surgery,
-        )
     except (KeyError, TypeError, AttributeError) as error:
-        raise UnsupportedModel(f"{SETTINGS}: does not describe an image encoder: {error}") from None
+        raise _no_vision(error) from None
+
+
+def _no_vision(error: Exception) -> UnsupportedModel:
+    return UnsupportedModel(f"{SETTINGS}: does not describe an image encoder: {error}")
 
 
 def write_text(embedder: Embedder, layout: Layout, folder: Path) -> None:
@@ -120,8 +143,12 @@ def write_text(embedder: Embedder, layout: Layout, folder: Path) -> None:
     write_weights(folder, embedder, network=False)
 
 
-def read_text(folder: Path) -> tuple[Layout, Own]:
+def read_text(folder: Path, *, weights: bool = True) -> tuple[Layout, Own]:
     """What write_text wrote.
+
+    Args:
+        folder: what lies there.
+        weights: whether the layers get theirs.
 
     Raises:
         UnsupportedModel: it is something else.
@@ -135,7 +162,7 @@ def read_text(folder: Path) -> tuple[Layout, Own]:
         lower_case=bool(settings.get("lower_case")),
         settings=dict(settings.get("settings") or {}),
     )
-    layers = read_weights(folder, network=False)["layers"]
+    layers = read_weights(folder, network=False)["layers"] if weights else None
     return layout, own_of(settings, layers, "text", cls=True)
 
 
@@ -146,6 +173,7 @@ def write_settings(folder: Path, embedder: Embedder, described: Mapping[str, Any
     content = {
         "format": FORMAT,
         **described,
+        "modality": embedder.processor.modality,
         "pooling": {"modes": list(pooling.modes), "gem": pooling.gem_options().to_dict()},
         "layers": [_layer_to_dict(layer) for layer in layers],
         "normalize": any(isinstance(layer, Normalize) for layer in layers),
@@ -175,13 +203,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def own_of(
-    settings: Mapping[str, Any], layers: Mapping[str, Tensor], kind: FeatureKind, *, cls: bool
+    settings: Mapping[str, Any],
+    layers: Mapping[str, Tensor] | None,
+    kind: FeatureKind,
+    *,
+    cls: bool,
 ) -> Own:
     """Pooling and layers as they were saved.
 
     Args:
         settings: embedtune.json.
-        layers: the layers' weights.
+        layers: the layers' weights; None leaves the layers as they are when new.
         kind: of the feature.
         cls: whether the first token stands for all.
 
@@ -190,7 +222,8 @@ def own_of(
     """
     try:
         found = tuple(_layer_from_dict(layer) for layer in settings["layers"])
-        nn.ModuleList(found).load_state_dict(layers)
+        if layers is not None:
+            nn.ModuleList(found).load_state_dict(layers)
         return Own(
             kind,
             tuple(settings["pooling"]["modes"]),

@@ -14,12 +14,12 @@ import numpy as np
 from tokenizers import Regex
 from tokenizers.normalizers import Replace, Strip
 from tokenizers.normalizers import Sequence as Normalizers
-from transformers import AutoConfig, PreTrainedModel, SiglipTextModel
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast as AnyTokenizer
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
-from embedtune_trainer.embedder.backbone import load_with
+from embedtune_trainer.embedder.backbone import load_backbone
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES
 from embedtune_trainer.embedder.lora import merged_state_dict
@@ -54,9 +54,7 @@ def load_siglip_text(folder: Path, encoder: Encoder, seed: int) -> Embedder:
     """
     layers = read_weights(folder, network=False)["layers"]
     own = own_of(read_settings(folder), layers, "vector", cls=False)
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    network = load_with(SiglipTextModel, folder, config, seed)
-    return siglip_text(network, folder, own, encoder, seed)
+    return siglip_text(load_backbone(folder, seed), folder, own, encoder, seed)
 
 
 class SiglipTextBackbone(Backbone):
@@ -77,7 +75,11 @@ class FullLengthTokenizer(TextTokenizer):
         found = super().table(items)
         count = len(found)
         ids_NT = np.full((count, self.max_length), self._tokenizer.pad_token_id, np.int32)
-        ids_NT[np.arange(self.max_length) < found.lengths_N[:, None]] = found.ids
+        place_T, lengths_N1 = np.arange(self.max_length), found.lengths_N[:, None]
+        left = self._tokenizer.padding_side == "left"
+        ids_NT[place_T >= self.max_length - lengths_N1 if left else place_T < lengths_N1] = (
+            found.ids
+        )
         offsets = np.arange(count + 1, dtype=np.int64) * self.max_length
         return TokenTable(ids_NT.reshape(-1), offsets, found.full)
 
@@ -99,11 +101,7 @@ def siglip_text(
         BadSpec: the spec asks for what this model cannot do.
     """
     config: Any = network.config
-    length = int(config.max_position_embeddings)
-    if encoder.max_seq_length not in (None, length):
-        raise BadSpec(
-            f"spec.model.maxSeqLength: SigLIP reads every text at {length} tokens; leave it out"
-        )
+    length = fixed_length(network, encoder)
     tokenizer = _tokenizer(folder)
     files = {n: (folder / n).read_bytes() for n in TOKENIZER_FILES if (folder / n).is_file()}
 
@@ -124,6 +122,22 @@ def siglip_text(
         processor=FullLengthTokenizer(tokenizer, length),
         write=write,
     )
+
+
+def fixed_length(network: PreTrainedModel, encoder: Encoder) -> int:
+    """Tokens of every text.
+
+    Raises:
+        BadSpec: the spec asks for another length, or for a cut.
+    """
+    length = int(network.config.max_position_embeddings)
+    if encoder.max_seq_length not in (None, length):
+        raise BadSpec(
+            f"spec.model.maxSeqLength: SigLIP reads every text at {length} tokens; leave it out"
+        )
+    if encoder.cut != "auto":
+        raise BadSpec("spec.model.cut: SigLIP's encoder of texts has its own; leave it at auto")
+    return length
 
 
 def _tokenizer(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it untyped

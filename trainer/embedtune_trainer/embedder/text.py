@@ -7,7 +7,13 @@ from transformers import PreTrainedModel
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
-from embedtune_trainer.embedder.backbone import load_backbone, position_limit, usual_pooling
+from embedtune_trainer.embedder.backbone import (
+    in_auto_model,
+    load_backbone,
+    position_limit,
+    token_dim,
+    usual_pooling,
+)
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
@@ -73,7 +79,7 @@ def text_embedder(
     """
     if encoder.cut != "auto":
         end_after(network, encoder.cut)
-    backbone = TextBackbone(network, int(network.config.hidden_size))
+    backbone = TextBackbone(network, token_dim(network.config))
     tokenizer = load_tokenizer(found.transformer, lower_case=found.lower_case)
     length = _max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
     files = {
@@ -91,7 +97,8 @@ def text_embedder(
         layers = tuple(saved_layers(list(embedder.layers)))
         modes = embedder.pooling.modes
         layout = replace(found, pooling=modes, layers=layers, max_length=length)
-        if GEM in modes:  # which sentence-transformers does not have
+        if GEM in modes or not in_auto_model(type(network.config)):
+            # which sentence-transformers does not have
             write_text(embedder, layout, target)
         else:
             write_layout(target, layout, backbone.feature_dim)

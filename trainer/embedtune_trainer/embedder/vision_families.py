@@ -103,7 +103,10 @@ FAMILIES: Final[dict[str, VisionFamily]] = {
     "regnet": _RESNET,
     "bit": _RESNET,
     "clip_vision_model": _CLIP,
+    "metaclip_2_vision_model": _CLIP,
+    "altclip_vision_model": _CLIP,
     "chinese_clip_vision_model": _CLIP,
     "siglip_vision_model": _SIGLIP,
+    "aimv2_vision_model": _SIGLIP,
 }
 """By the model_type in config.json."""
