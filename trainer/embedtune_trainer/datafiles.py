@@ -36,7 +36,7 @@ class DataFiles:
         self._count += 1
         with about(f"{field}.uri"):
             path = fetch_dataset(self._store, dataset.uri, self._folder / str(self._count))
-        return read(path, dataset, self._wanted, field, self._images)
+        return read(path, dataset, self._wanted, field, self._images, self._folder)
 
 
 @contextmanager
