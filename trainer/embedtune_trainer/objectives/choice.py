@@ -100,11 +100,11 @@ def _loss_name(objective: Objective, entry: Entry, *, alone: bool) -> str:
             f"{FIELD}.loss: {name} cannot be trained on {_CALLED[layout]}; use"
             f" {' or '.join(suitable)}, or auto"
         )
-    given = not isinstance(entry.rows, LabelledRows) and entry.rows.negatives
+    given = () if isinstance(entry.rows, LabelledRows) else entry.rows.negatives
     if given and not LOSSES[name].hard_negatives:
         raise BadSpec(
             f"{FIELD}.loss: {name} takes no hard negatives, and {entry.rows.source} has"
-            f" {len(entry.rows.negatives)} columns of them; leave them out of {entry.place}.columns"
+            f" {len(given)} columns of them; leave them out of {entry.place}.columns"
         )
     return name
 
