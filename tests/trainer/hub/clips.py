@@ -66,10 +66,11 @@ def chinese_clip(folder: Path) -> Path:
     return _save(folder, tokenizer, hf.ChineseCLIPModel, config, images)
 
 
-def siglip(folder: Path) -> Path:
+def siglip(folder: Path, words: int | None = None) -> Path:
     """A SigLIP of 32 dimensions, whose tokenizer says nothing of where texts end."""
     tokenizer = _t5_tokenizer()
-    text = TEXT | {"vocab_size": len(tokenizer), "projection_size": 32, "pad_token_id": 0}
+    count = words or len(tokenizer)
+    text = TEXT | {"vocab_size": count, "projection_size": 32, "pad_token_id": 0}
     config = hf.SiglipConfig(text_config=text, vision_config=VIT)
     return _save(folder, tokenizer, hf.SiglipModel, config, hf.SiglipImageProcessor(size=SQUARE))
 

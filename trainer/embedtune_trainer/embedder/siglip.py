@@ -24,6 +24,7 @@ from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES
 from embedtune_trainer.embedder.lora import merged_state_dict
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.pieces import PIECES, FromPieces
 from embedtune_trainer.embedder.saved import (
     SETTINGS,
     own_of,
@@ -145,7 +146,9 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it unt
     kind = json.loads(path.read_text()).get("tokenizer_class") if path.exists() else None
     if str(kind).removesuffix("Fast") != FIRST:
         return load_tokenizer(folder, lower_case=True)
-    tokenizer = load_tokenizer(folder, lower_case=True, maker=AnyTokenizer)
+    pieces_alone = (folder / PIECES).exists() and not (folder / "tokenizer.json").exists()
+    maker: Any = FromPieces if pieces_alone else AnyTokenizer
+    tokenizer = load_tokenizer(folder, lower_case=True, maker=maker)
     backend = tokenizer.backend_tokenizer
     spaces, marks = Regex(r"\s+"), Regex(f"[{re.escape(string.punctuation)}]")
     plain = [Replace(marks, ""), Replace(spaces, " "), Strip()]
