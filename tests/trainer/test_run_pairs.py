@@ -23,12 +23,14 @@ COLOURS = ["red", "green", "blue", "yellow", "black", "white", "orange", "grey"]
 
 @pytest.fixture
 def captions(tmp_path: Path) -> Path:
-    """48 plain pictures, each with a text that names its colour and its number."""
+    """48 plain pictures with a dot each, and texts that name the colour and the number."""
     with (tmp_path / "pairs.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("image", "text"))
         for i in range(48):
-            Image.new("RGB", (20, 20), COLOURS[i % 8]).save(tmp_path / f"{i}.png")
+            picture = Image.new("RGB", (20, 20), COLOURS[i % 8])
+            picture.putpixel((i % 20, i // 20), (90, 60, 30))
+            picture.save(tmp_path / f"{i}.png")
             writer.writerow((f"{i}.png", f"the {COLOURS[i % 8]} one {i}"))
     return tmp_path / "pairs.csv"
 

@@ -4,14 +4,14 @@ Data is read before torch is imported and before the backbone is fetched, and th
 first of all: what is wrong with a job shows within seconds, not after an hour.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedtune_api.contract import TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_api.spec import Encoder, Model
+from embedtune_api.spec import Encoder, FineTuneJobSpec, Model
 from embedtune_api.status import Headline, Metrics
 from embedtune_trainer import inspection
 from embedtune_trainer.artifact import stage
@@ -20,12 +20,15 @@ from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.progress import Reporter
 from embedtune_trainer.rows.check import check_trainable
+from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched, fetch_backbone
 from embedtune_trainer.sources.storage import Store
 
 if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
+    from embedtune_trainer.evaluation.measures import Measure
     from embedtune_trainer.fit import FitReport
+    from embedtune_trainer.objectives.choice import Entry
 
 Stop = Callable[[], bool]
 
@@ -55,25 +58,16 @@ def run(
     with about("spec.model.backbone"):
         wanted = wanted_by(spec.model, store, work_dir / "config")
     files = DataFiles(store, work_dir / "data", wanted)
-    places = [place for place, _ in spec.data.entries]
     read = tuple(files.read(dataset, place).rows for place, dataset in spec.data.entries)
     for rows in read:
         check_trainable(rows)
     _go_on(stop)
 
-    from embedtune_trainer.evaluation.plan import headline_metric, plan_evaluation
+    from embedtune_trainer.evaluation.plan import headline_metric
     from embedtune_trainer.fit import fit
     from embedtune_trainer.mixture import build_mixture
-    from embedtune_trainer.objectives.choice import Entry, choose_losses
 
-    trained, measure = plan_evaluation(
-        spec.data, read, spec.training.seed, lambda *where: files.read(*where).rows
-    )
-    entries = [
-        Entry(rows, place, len(whole) - len(rows))
-        for rows, place, whole in zip(trained, places, read, strict=True)
-    ]
-    choose_losses(spec.objective, entries)
+    entries, measure = _entries(spec, read, files)
     brought: dict[str, Fetched] = {}
     encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop, brought)
     analyses = _analysed(spec.model, brought, reporter)
@@ -106,6 +100,25 @@ def run(
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
     return TrainResult(model=model, metrics=metrics, train_seconds=round(report.seconds, 3))
+
+
+def _entries(
+    spec: FineTuneJobSpec, read: Sequence[Rows], files: DataFiles
+) -> "tuple[list[Entry], Measure]":
+    """What is trained on, and what is measured on; the objective is known to suit it."""
+    from embedtune_trainer.evaluation.plan import plan_evaluation
+    from embedtune_trainer.objectives.choice import Entry, choose_losses
+
+    places = [place for place, _ in spec.data.entries]
+    choose_losses(spec.objective, [Entry(*whole) for whole in zip(read, places, strict=True)])
+    trained, measure = plan_evaluation(
+        spec.data, read, spec.training.seed, lambda *where: files.read(*where).rows
+    )
+    entries = [
+        Entry(rows, place, len(whole) - len(rows))
+        for rows, place, whole in zip(trained, places, read, strict=True)
+    ]
+    return entries, measure
 
 
 def _encoders(

@@ -93,8 +93,9 @@ def split_rows(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     held_N = _held_out_groups(Relation.of(rows).groups_N(), fraction, seed)
     if not held_N.any() or held_N.all():
         raise BadData(
-            f"{rows.source}: no rows can be held out to measure on, since all of them share items"
-            " with each other; set spec.data.evaluation.uri to rows of their own"
+            f"{rows.source}: no rows can be held out to measure on: rows that share items with each"
+            f" other stay together, and the smallest such group is more than {fraction:g} of all;"
+            " raise spec.data.evaluation.split, or set its uri to rows of their own"
         )
     log.info("held out rows=%d of=%d", int(held_N.sum()), len(rows))
     return rows.take(np.flatnonzero(~held_N)), rows.take(np.flatnonzero(held_N))
