@@ -13,7 +13,7 @@ from embedtune_trainer.rows.messages import listed
 from embedtune_trainer.rows.records import Cell, Record, Stream
 
 CHUNK_ROWS: Final = 65_536
-CHUNK_CHARACTERS: Final = 2**24
+CHUNK_CHARACTERS: Final = 2**23
 """Most rows, and about the most characters, that are Python's objects at a time."""
 LONG_CELL: Final = 512
 """Characters; longer cells hold the image itself."""

@@ -120,7 +120,9 @@ class GrowingTexts:
 
     def extend(self, values: Sequence[str]) -> None:
         """Append these."""
-        self._blobs.extend([text.encode("utf-8", LOSSLESS) for text in values])
+        for begin in range(0, len(values), AT_ONCE):
+            part = values[begin : begin + AT_ONCE]
+            self._blobs.extend([text.encode("utf-8", LOSSLESS) for text in part])
 
     def finish(self) -> PackedTexts:
         """All of them."""

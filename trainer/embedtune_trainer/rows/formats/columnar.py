@@ -76,7 +76,7 @@ def _batches(file: Path, names: list[str], source: str) -> Iterator[Any]:
                 groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
                 size = max((group.total_byte_size for group in groups), default=0)
                 rows = _rows_at_once(size, max((group.num_rows for group in groups), default=0))
-                yield from parquet.iter_batches(rows, columns=names)
+                yield from parquet.iter_batches(rows, columns=names, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise BadData(f"{source}: {file.name} cannot be read: {error}") from None
 
