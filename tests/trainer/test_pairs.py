@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sentence_transformers.util import cos_sim
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
@@ -160,6 +162,22 @@ def test_a_split_shares_no_item():
     }
     with pytest.raises(BadData, match="share items with each other"):
         split_rows(rows(*(("q", f"a{i}") for i in range(9))), 0.2, 0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), min_size=1, max_size=40))
+def test_groups_as_walking_from_row_to_row(said):
+    relation = Relation.of(rows(*((f"i{a}", f"i{b}") for a, b in said)))
+    groups = relation.groups_N()
+    items = [{a, b} for a, b in said]
+    for start in range(len(said)):
+        reached, more = {start}, [start]
+        while more:
+            row = more.pop()
+            found = {i for i in range(len(said)) if items[i] & items[row]} - reached
+            reached |= found
+            more += found
+        assert {i for i in range(len(said)) if groups[i] == groups[start]} == reached
 
 
 def test_every_row_once_an_epoch_in_even_batches():
