@@ -50,6 +50,9 @@ preprocessing is preprocessor_config.json's, at `spec.model.imageSize` if it is 
 loads in AutoModel and AutoImageProcessor, with embedtune.json (and embedtune.safetensors, for a
 projection) beside it.
 
+`cut: PATH` takes a module's output in place of the network's, `embedtune inspect` lists them; what
+runs behind it goes, and what is saved is model.safetensors and embedtune.json, for embedtune alone.
+
 | family | network | checkpoint in the test | cut | dimension | projection | why |
 |---|---|---|---|---|---|---|
 """

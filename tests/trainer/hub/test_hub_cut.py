@@ -4,7 +4,8 @@ import pytest
 import torch
 import transformers as hf
 
-from embedtune_api.spec import Model
+from embedtune_api.spec import Encoder, Model
+from embedtune_trainer.embedder.inspect_backbone import inspect_backbone
 from embedtune_trainer.embedder.pair import load_side
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.sources.fetch import Fetched
@@ -104,3 +105,21 @@ def test_a_wrong_path_is_answered_by_near_ones(tmp_path):
         load(folder, cut="encoder.stage.1")
     with pytest.raises(BadSpec, match=r"spec.model.freeze: 'encoder.stages.3' matches no"):
         load(folder, cut="encoder.stages.1", freeze=["encoder.stages.3"])
+
+
+@pytest.mark.parametrize("name", ["ViT", "ConvNext"])
+def test_inspect_says_what_training_makes(name, tmp_path):
+    path, pooling, dim = CUTS[name]
+    folder = NAMED[name].save(tmp_path / "hub")
+    embedder = load(folder, cut=path, projection={"dim": 8}, freeze=["embeddings"])
+    embedder.save(tmp_path / "saved")
+    spec = {"backbone": "hf://org/name", "projection": {"dim": 8}, "freeze": ["embeddings"]}
+    for place, model in ((folder, {**spec, "cut": path}), (tmp_path / "saved", spec)):
+        said = inspect_backbone(Encoder.parse(model), Fetched("", place))
+        assert (said.embedding_dim, said.feature.dim) == (8, dim)
+        assert said.pooling == pooling
+        assert said.cut == f"output of {path}"
+        assert said.parameters == sum(p.numel() for p in embedder.parameters())
+        assert said.trained == sum(p.numel() for p in embedder.parameters() if p.requires_grad)
+    with pytest.raises(BadSpec, match=r"spec.model.cut: 'nowhere' is no module"):
+        inspect_backbone(Encoder.parse({**spec, "cut": "nowhere"}), Fetched("", folder))

@@ -31,7 +31,7 @@ from embedtune_trainer.embedder.saved import (
     write_weights,
 )
 from embedtune_trainer.embedder.surgery import Examined, Surgery
-from embedtune_trainer.embedder.trace import BATCH, trace
+from embedtune_trainer.embedder.trace import BATCH, Trace, trace
 from embedtune_trainer.embedder.weights import load_strictly
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.images.preprocessing import Preprocessing
@@ -79,7 +79,9 @@ def cut_embedder(
         UnsupportedModel: a network of an unknown family.
         BadSpec: no such module, or one whose output is no feature.
     """
-    surgery = _decide(network, folder, how.size, encoder)
+    config: Any = deepcopy(network.config)
+    config._attn_implementation = "eager"
+    surgery, _ = decide_cut(_bare(type(network), config), folder, how.size, encoder)
     surgery.perform(network)
     own = Own(surgery.shape.kind, surgery.pooling, class_token=surgery.class_token)
     return _assembled(network, surgery, own, how, encoder, seed)
@@ -105,14 +107,8 @@ def load_cut(
         UnsupportedModel: it is broken.
         BadSpec: the spec asks for what this model cannot do.
     """
-    surgery = read_surgery(settings)
-    try:
-        config = CONFIG_MAPPING[settings["config"]["model_type"]].from_dict(settings["config"])
-        how = Preprocessing.from_dict(settings["preprocessing"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnsupportedModel(
-            f"{folder.name}/{SETTINGS}: does not describe an image network: {error}"
-        ) from None
+    surgery, config = read_surgery(settings), _config(settings)
+    how = Preprocessing.from_dict(settings.get("preprocessing", {}))
     if encoder.image_size is not None:
         how = how.with_size(encoder.image_size)
     network: PreTrainedModel = network_class(type(config))(config)
@@ -122,24 +118,63 @@ def load_cut(
     return _assembled(network, surgery, own, how, encoder, seed)
 
 
-def _decide(
-    network: PreTrainedModel, folder: Path, size: tuple[int, int], encoder: Encoder
-) -> Surgery:
-    """What the cut makes of a network, told on one without weights."""
-    family = family_of(network, folder)
-    config: Any = deepcopy(network.config)
+def bare_cut(settings: Mapping[str, Any]) -> tuple[PreTrainedModel, Surgery]:
+    """The whole network that was cut, without weights, and what was done with it.
+
+    Raises:
+        UnsupportedModel: embedtune.json is broken.
+    """
+    config = _config(settings)
     config._attn_implementation = "eager"
-    made = built_without_weights(lambda: type(network)(config))
-    images = torch.empty(BATCH, config.num_channels, *size, device="meta")
-    inputs: dict[str, Any] = {"pixel_values": images, **resizing(network, size)}
-    with torch.device("meta"):
-        run = trace(made, inputs)
-    surgery = Examined(made, run, None, size).decide(encoder)
+    return _bare(network_class(type(config)), config), read_surgery(settings)
+
+
+def decide_cut(
+    bare: PreTrainedModel, folder: Path, size: tuple[int, int], encoder: Encoder
+) -> tuple[Surgery, Trace]:
+    """What the spec's cut makes of a network, and a run of the network.
+
+    Args:
+        bare: it, on the meta device.
+        folder: where it comes from, for messages.
+        size: height and width of the images, in pixels.
+        encoder: with a cut.
+
+    Raises:
+        UnsupportedModel: a network of an unknown family.
+        BadSpec: no such module, or one whose output is no feature.
+    """
+    family = family_of(bare, folder)
+    run = followed(bare, size)
+    surgery = Examined(bare, run, None, size).decide(encoder)
     shape = surgery.shape
     by_class = shape.kind == "tokens" and shape.prefix > 0 and family.class_token
     pooling = "cls" if by_class else "mean"
     modes = () if shape.kind == "vector" else (pooling,)
-    return replace(surgery, class_token=by_class, pooling=modes)
+    return replace(surgery, class_token=by_class, pooling=modes), run
+
+
+def followed(bare: PreTrainedModel, size: tuple[int, int]) -> Trace:
+    """A run of a network without weights on images of this height and width."""
+    config: Any = bare.config
+    images = torch.empty(BATCH, config.num_channels, *size, device="meta")
+    inputs: dict[str, Any] = {"pixel_values": images, **resizing(bare, size)}
+    with torch.device("meta"):
+        return trace(bare, inputs)
+
+
+def _bare(kind: Any, config: Any) -> PreTrainedModel:  # noqa: ANN401  transformers leaves them untyped
+    made: Any = built_without_weights(lambda: kind(config))
+    found: PreTrainedModel = made
+    return found
+
+
+def _config(settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  transformers leaves it untyped
+    try:
+        given = settings["config"]
+        return CONFIG_MAPPING[given["model_type"]].from_dict(given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsupportedModel(f"{SETTINGS}: does not describe a network: {error}") from None
 
 
 def _assembled(

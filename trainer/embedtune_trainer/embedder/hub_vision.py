@@ -39,10 +39,6 @@ from embedtune_trainer.images.processor import ImageProcessor
 PREPROCESSOR: Final = "preprocessor_config.json"
 PROCESSOR: Final = "processor_config.json"
 """Where transformers 5 puts the preprocessing of a checkpoint of texts and images."""
-NO_CUT: Final = (
-    "spec.model.cut: is for torchvision:// and timm://, and for texts; of a Hugging Face network"
-    " over images it is what the last layer gives, and spec.model.pooling makes one vector of it"
-)
 NO_HEAD: Final = ("vision_use_head", "use_head")
 """What is false in the configuration of a SigLIP's or AIMv2's network without its pooling."""
 RESIZABLE: Final = "interpolate_pos_encoding"

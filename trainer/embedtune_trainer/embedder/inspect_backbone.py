@@ -3,7 +3,9 @@
 Library networks are built from their names; folders are in inspect_folder and inspect_pair.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +14,9 @@ from embedtune_trainer.embedder.analysis import Analysis, analyse, bottleneck_cu
 from embedtune_trainer.embedder.assemble import Own, build_parts
 from embedtune_trainer.embedder.clip import is_pair_folder
 from embedtune_trainer.embedder.cut import FeatureShape
-from embedtune_trainer.embedder.inspect_folder import bare_network, inspect_folder
+from embedtune_trainer.embedder.hub_cut import KIND as HUB_CUT
+from embedtune_trainer.embedder.hub_cut import bare_cut, followed
+from embedtune_trainer.embedder.inspect_folder import bare_network, cut_encoder, inspect_folder
 from embedtune_trainer.embedder.meta import built_without_weights
 from embedtune_trainer.embedder.mlp import VectorBackbone, dimension
 from embedtune_trainer.embedder.reload import refuse_cut
@@ -26,6 +30,7 @@ from embedtune_trainer.embedder.vision import (
     weights_name,
 )
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
+from embedtune_trainer.images.preprocessing import Preprocessing
 from embedtune_trainer.sources.fetch import Fetched
 
 
@@ -62,7 +67,12 @@ def inspect_backbone(encoder: Encoder, fetched: Fetched | None = None) -> Analys
 def saved_network(folder: Path) -> nn.Module:
     """The network of one half of a saved pair as it was trained, without weights."""
     if _is_saved(folder):
-        described = read_vision(read_settings(folder))
+        settings = read_settings(folder)
+        if settings.get("kind") == HUB_CUT:
+            cut, surgery = bare_cut(settings)
+            surgery.perform(cut)
+            return cut
+        described = read_vision(settings)
         model = library_model(described.backbone, described.weights)
         network = built_without_weights(lambda: model.build(described.preprocessing.size))
         described.surgery.perform(network)
@@ -119,6 +129,8 @@ def _saved(folder: Path, encoder: Encoder, under: str) -> Analysis:
     if settings.get("kind") == "mlp":
         plain = encoder.model_copy(update={"backbone": str(settings["backbone"])})
         return _vectors(plain, own_of(settings, None, "vector", cls=False))
+    if settings.get("kind") == HUB_CUT:
+        return _cut(settings, encoder, under)
     described = read_vision(settings)
     if encoder.image_size is not None:
         described = described.with_size(encoder.image_size)
@@ -127,6 +139,17 @@ def _saved(folder: Path, encoder: Encoder, under: str) -> Analysis:
     surgery = described.surgery
     own = own_of(settings, None, surgery.shape.kind, cls=surgery.class_token)
     return _library(examined, surgery, own, encoder, under)
+
+
+def _cut(settings: Mapping[str, Any], encoder: Encoder, under: str) -> Analysis:
+    """A network of Hugging Face that was cut."""
+    network, surgery = bare_cut(settings)
+    how = Preprocessing.from_dict(settings.get("preprocessing", {}))
+    if encoder.image_size is not None:
+        how = how.with_size(encoder.image_size)
+    own = own_of(settings, None, surgery.shape.kind, cls=surgery.class_token)
+    run = followed(network, how.size)
+    return cut_encoder(network, run, surgery, own, encoder, size=how.size, under=under)
 
 
 def _vectors(encoder: Encoder, own: Own | None = None) -> Analysis:

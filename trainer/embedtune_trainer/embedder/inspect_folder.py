@@ -21,8 +21,8 @@ from embedtune_trainer.embedder.backbone import (
 from embedtune_trainer.embedder.cut import FeatureShape
 from embedtune_trainer.embedder.features import FeatureKind
 from embedtune_trainer.embedder.heads import Head
+from embedtune_trainer.embedder.hub_cut import HubCutBackbone, decide_cut
 from embedtune_trainer.embedder.hub_vision import (
-    NO_CUT,
     HubVisionBackbone,
     check_pooling,
     family_of,
@@ -33,10 +33,11 @@ from embedtune_trainer.embedder.layout import Layout, read_layout
 from embedtune_trainer.embedder.meta import built_without_weights
 from embedtune_trainer.embedder.saved import SETTINGS, own_of, read_settings, read_text
 from embedtune_trainer.embedder.siglip import SiglipTextBackbone, fixed_length, is_siglip_text
+from embedtune_trainer.embedder.surgery import Surgery
 from embedtune_trainer.embedder.text import TextBackbone
 from embedtune_trainer.embedder.text_cut import end_after, possible_cuts, probe
 from embedtune_trainer.embedder.trace import BATCH, Trace, trace
-from embedtune_trainer.errors import BadSpec, UnsupportedModel
+from embedtune_trainer.errors import UnsupportedModel
 
 NOT_FOLLOWED = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 """What a network raises that asks for numbers where there are only shapes."""
@@ -163,12 +164,14 @@ def image_encoder(
     under: str = "",
 ) -> Analysis:
     """An image network, as hub_vision.vision_embedder makes an encoder of it."""
-    if encoder.cut != "auto":
-        raise BadSpec(NO_CUT)
     family, config = family_of(network, folder), network.config
     sizes = module_sizes(network)
     size: Any = encoder.image_size or getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
+    if encoder.cut != "auto":
+        surgery, run = decide_cut(network, folder, (height, width), encoder)
+        own = Own(surgery.shape.kind, surgery.pooling, class_token=surgery.class_token)
+        return cut_encoder(network, run, surgery, own, encoder, size=(height, width), under=under)
     images = torch.empty(BATCH, config.num_channels, height, width, device="meta")
     raw = encoder.pooling not in ("auto", "none")
     if (folder / SETTINGS).exists():
@@ -194,6 +197,34 @@ def image_encoder(
         head=head,
         cut="pooler_output" if kind == "vector" else "last_hidden_state",
         feature=shape,
+        under=under,
+    )
+
+
+def cut_encoder(
+    network: Any,  # noqa: ANN401  transformers leaves it untyped
+    run: Trace,
+    surgery: Surgery,
+    own: Own,
+    encoder: Encoder,
+    *,
+    size: tuple[int, int],
+    under: str,
+) -> Analysis:
+    """An image network as far as its cut, as hub_cut.cut_embedder makes an encoder of it."""
+    height, width = size
+    sizes = module_sizes(network)
+    surgery.perform(network)
+    return analyse(
+        network,
+        run,
+        build_parts(HubCutBackbone(network, surgery, {}), own, encoder, 0),
+        backbone=encoder.backbone,
+        takes=f"images of {height} x {width} pixels",
+        sizes=sizes,
+        head=None,
+        cut=str(surgery.cut),
+        feature=surgery.shape,
         under=under,
     )
 

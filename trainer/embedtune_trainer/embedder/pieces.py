@@ -7,7 +7,7 @@ behind a special token that is quoted in a text, such as </s>, they differ, in a
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.normalizers import Precompiled
@@ -34,7 +34,8 @@ class FromPieces:
         """
         from transformers.utils import sentencepiece_model_pb2_new
 
-        proto: Any = sentencepiece_model_pb2_new.ModelProto()
+        messages: Any = sentencepiece_model_pb2_new
+        proto = messages.ModelProto()
         try:
             proto.ParseFromString((Path(folder) / PIECES).read_bytes())
         except DecodeError as error:
@@ -53,7 +54,8 @@ class FromPieces:
             single=f"$A {END}", special_tokens=[(END, end)]
         )
         special = {"eos_token": END, "pad_token": END, "unk_token": scores[unknown][0]}
-        return PreTrainedTokenizerFast(
+        made: Any = PreTrainedTokenizerFast
+        return made(
             tokenizer_object=tokenizer,
             **{
                 name: AddedToken(token, lstrip=True, rstrip=True, normalized=False, special=True)
