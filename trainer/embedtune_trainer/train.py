@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
     from embedtune_trainer.evaluation.measures import Measure
     from embedtune_trainer.fit import FitReport
+    from embedtune_trainer.mixture import Mixture
     from embedtune_trainer.objectives.choice import Entry
 
 Stop = Callable[[], bool]
@@ -72,14 +73,7 @@ def run(
     encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop, brought)
     analyses = _analysed(spec.model, brought, reporter)
     mixture = build_mixture(encoders, entries, spec.objective, spec.training, spec.data.weights)
-    reporter.note(
-        "ready",
-        train_rows=mixture.rows,
-        queries=len(measure),
-        objective=mixture.name,
-        embedding_dim=encoders.embedding_dim,
-        device=encoders.left.device,
-    )
+    _tell_ready(mixture, len(measure), encoders, spec.training.epochs, reporter)
     reporter.phase("Evaluating")
     before = measure.run(encoders, stop)
     _go_on(stop)
@@ -165,6 +159,22 @@ def _analysed(model: Model, brought: dict[str, Fetched], reporter: Reporter) -> 
     for name, facts in inspection.notes(analyses):
         reporter.note(name, **facts)
     return analyses
+
+
+def _tell_ready(
+    mixture: "Mixture", queries: int, encoders: "Encoders", epochs: int, reporter: Reporter
+) -> None:
+    reporter.note(
+        "ready",
+        train_rows=mixture.rows,
+        queries=queries,
+        objective=mixture.name,
+        embedding_dim=encoders.embedding_dim,
+        device=encoders.left.device,
+    )
+    if len(mixture.tasks) > 1:
+        for entry in mixture.report(epochs):
+            reporter.note("mixed in", **entry)
 
 
 def _go_on(stop: Stop) -> None:
