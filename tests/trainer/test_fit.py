@@ -218,6 +218,7 @@ def test_captioned_images_keep_their_sides_and_colours(rows):
     assert augmentation_for([Entry(rows)]).flip > 0
     assert augmentation_for([Entry(pairs())]).flip == 0
     assert augmentation_for([Entry(pairs())]).saturation == 0
+    assert augmentation_for([Entry(rows), Entry(pairs())]).flip == 0
 
 
 def test_a_miner_for_pairs_is_refused(plain):
