@@ -75,6 +75,18 @@ def siglip(folder: Path, words: int | None = None) -> Path:
     return _save(folder, tokenizer, hf.SiglipModel, config, hf.SiglipImageProcessor(size=SQUARE))
 
 
+def siglip2(folder: Path) -> Path:
+    """A SigLIP 2 for images of any shape, of 16 patches."""
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *LETTERS]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = hf.Siglip2Tokenizer(vocab=vocabulary, merges=[], padding_side="right")
+    text = TEXT | {"vocab_size": len(tokenizer), "projection_size": 32, "pad_token_id": 0}
+    image = {key: value for key, value in VIT.items() if key != "image_size"} | {"num_patches": 16}
+    config = hf.Siglip2Config(text_config=text, vision_config=image)
+    images = hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    return _save(folder, tokenizer, hf.Siglip2Model, config, images)
+
+
 CLIPS: Final[dict[str, Callable[[Path], Path]]] = {
     "clip": clip,
     "metaclip_2": metaclip,
@@ -82,6 +94,7 @@ CLIPS: Final[dict[str, Callable[[Path], Path]]] = {
     "altclip": altclip,
     "chinese_clip": chinese_clip,
     "siglip": siglip,
+    "siglip2": siglip2,
 }
 """By their model_type."""
 

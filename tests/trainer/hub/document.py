@@ -79,10 +79,14 @@ PAIR_ROWS = (
     ("AltCLIP", "altclip", "AltCLIP", "768"),
     ("Chinese CLIP", "chinese_clip", "ChineseCLIP", "512"),
     ("SigLIP", "siglip", "Siglip", "768"),
+    ("SigLIP 2, of any shape", "siglip2", "Siglip2", "768"),
 )
 """Name, model_type, what transformers' classes begin with, and the dimension of the embedding."""
 
 OPEN_CLIP = """
+SigLIP 2's checkpoints of a fixed size are `siglip`. Those of any shape (NaFlex) get each image as
+the most patches that fit its shape, as in transformers; `imageSize: S` means as many as S x S has.
+
 Of open_clip's folders (open_clip_config.json without transformers' config.json) those with CLIP's
 own two transformers are read as `clip`, and embed as in open_clip; image towers of timm or ResNet,
 text towers of Hugging Face, CoCa and SigLIP are refused by their names.

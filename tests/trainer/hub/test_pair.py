@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from embedtune_api.spec import Encoder, Model
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import load_encoder
+from embedtune_trainer.embedder.naflex import Patches
 from embedtune_trainer.embedder.pair import build_pair, is_pair_folder, load_pair
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.rows.table import Texts
@@ -70,7 +71,14 @@ def features(folder, pair):
     mask = {} if hasattr(model, "logit_bias") else {"attention_mask": tokens.mask_BT}
     with torch.no_grad():
         text = model.get_text_features(input_ids=tokens.ids_BT, **mask).pooler_output
-        image = model.get_image_features(pixel_values=pixels).pooler_output
+        given = {"pixel_values": pixels}
+        if isinstance(pixels, Patches):
+            given = {
+                "pixel_values": pixels.values_BNP,
+                "pixel_attention_mask": pixels.mask_BN,
+                "spatial_shapes": pixels.grids_B2,
+            }
+        image = model.get_image_features(**given).pooler_output
     return normalize(text), normalize(image)
 
 

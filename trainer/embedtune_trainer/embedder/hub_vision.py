@@ -21,6 +21,7 @@ from embedtune_trainer.embedder.features import Backbone, Feature, FeatureKind
 from embedtune_trainer.embedder.layers import Layer
 from embedtune_trainer.embedder.lora import merged_state_dict
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.naflex import NAFLEX, naflex_embedder
 from embedtune_trainer.embedder.saved import (
     LAYERS,
     SETTINGS,
@@ -105,6 +106,9 @@ def vision_embedder(
         seed: of new layers.
         projection: what stands behind the pooling, where the folder does not say.
     """
+    if network.config.model_type == NAFLEX:
+        check_pooling(network, folder, encoder)
+        return naflex_embedder(network, folder, _processor_config(folder), encoder, seed)
     if encoder.cut != "auto":
         from embedtune_trainer.embedder.hub_cut import cut_embedder
 

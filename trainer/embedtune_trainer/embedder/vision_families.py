@@ -107,6 +107,7 @@ FAMILIES: Final[dict[str, VisionFamily]] = {
     "altclip_vision_model": _CLIP,
     "chinese_clip_vision_model": _CLIP,
     "siglip_vision_model": _SIGLIP,
+    "siglip2_vision_model": _SIGLIP,
     "aimv2_vision_model": _SIGLIP,
 }
 """By the model_type in config.json."""

@@ -124,12 +124,16 @@ class ImageProcessor:
             pass
         return normalised(levels_BHW3.to(device, non_blocking=True), self.preprocessing)
 
+    def preprocessing_of(self, image: Image.Image) -> Preprocessing:  # noqa: ARG002  all alike here
+        """How this decoded image is prepared."""
+        return self.preprocessing
+
     def _image(self, table: ImageTable, item: int, variation: int | None) -> Image.Image:
         """One item of the backbone's size."""
         value, name = table.images.values[item], table.images.names[item]
         at_least = self.preprocessing.at_least
         image = table.kept.get(item, lambda: decode(value, name, at_least=at_least))
+        how = self.preprocessing_of(image)
         if self.augmentation is None or variation is None:
-            return fitted(image, self.preprocessing)
-        chance = generator_of(variation, item)
-        return varied(image, self.preprocessing, self.augmentation, chance)
+            return fitted(image, how)
+        return varied(image, how, self.augmentation, generator_of(variation, item))
