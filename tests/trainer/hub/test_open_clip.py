@@ -15,6 +15,7 @@ from embedtune_api.spec import Model
 from embedtune_api.spec import Storage as StorageSpec
 from embedtune_trainer.embedder.pair import is_pair_folder, load_pair, load_side
 from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.inspection import inspect_model
 from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.rows.table import Texts
 from embedtune_trainer.sources.fetch import Fetched
@@ -124,3 +125,15 @@ def test_a_tensor_that_is_not_known_and_a_missing_tokenizer_are_said(folder):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(UnsupportedModel, match="hub: no tokenizer"):
         load(folder)
+
+
+def test_inspect_needs_its_configuration_alone(folder):
+    pair = load(folder)
+    for path in folder.iterdir():
+        if path.name != "open_clip_config.json":
+            path.unlink()
+    model = Model.parse({"backbone": URI})
+    said = inspect_model(model, {URI: Fetched(URI, folder)})
+    for name, embedder in (("text", pair.text), ("image", pair.image)):
+        assert said[name].embedding_dim == embedder.embedding_dim
+        assert said[name].parameters == sum(p.numel() for p in embedder.parameters())

@@ -13,6 +13,7 @@ from embedtune_trainer.embedder.analysis import Analysis
 from embedtune_trainer.embedder.assemble import Own
 from embedtune_trainer.embedder.backbone import read_config
 from embedtune_trainer.embedder.clip import PAIR, clip_family, projection_of
+from embedtune_trainer.embedder.clip_families import CLIP_FAMILIES
 from embedtune_trainer.embedder.inspect_backbone import inspect_any_folder, saved_network
 from embedtune_trainer.embedder.inspect_folder import (
     built,
@@ -22,6 +23,7 @@ from embedtune_trainer.embedder.inspect_folder import (
 )
 from embedtune_trainer.embedder.layers import Normalize
 from embedtune_trainer.embedder.layout import Layout
+from embedtune_trainer.embedder.open_clip import config_of, is_open_clip
 from embedtune_trainer.embedder.pair import (
     IMAGE_PATH,
     TEXT_PATH,
@@ -65,8 +67,11 @@ def inspect_pair(folder: Path, model: Model) -> dict[str, Analysis]:
 
 def _clip(folder: Path, encoder: Encoder) -> tuple[dict[str, Encoder], dict[str, Side]]:
     """What each encoder is told, and how it is looked at."""
-    family = clip_family(folder)
-    whole: Any = built(read_config(folder))
+    if is_open_clip(folder):
+        family, config = CLIP_FAMILIES["clip"], config_of(folder)
+    else:
+        family, config = clip_family(folder), read_config(folder)
+    whole: Any = built(config)
     images: Side = partial(_image, whole, folder, projected=family.projected)
     texts: Side = partial(_text, whole, folder, family.text)
     told = split_pair(encoder, whole.text_model, whole.vision_model)

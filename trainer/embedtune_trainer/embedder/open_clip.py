@@ -100,7 +100,21 @@ def as_transformers(folder: Path) -> Iterator[Path]:
         yield target
 
 
-def _convert(folder: Path, target: Path) -> None:
+def config_of(folder: Path) -> CLIPConfig:
+    """What transformers' config.json of the same network would say.
+
+    Raises:
+        UnsupportedModel: it is a network that transformers' CLIPModel is not.
+    """
+    model, _, vision, text = _described(folder)
+    return _config(model, vision, text)
+
+
+_Settings = dict[str, Any]
+
+
+def _described(folder: Path) -> tuple[_Settings, _Settings, _Settings, _Settings]:
+    """What is said of the whole, of the preprocessing, of the images' half and of the texts'."""
     try:
         given = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model, images = dict(given["model_cfg"]), dict(given.get("preprocess_cfg") or {})
@@ -110,19 +124,32 @@ def _convert(folder: Path, target: Path) -> None:
             f"{folder.name}/{CONFIG}: does not describe a CLIP: {error}"
         ) from None
     _check_towers(folder, model, vision, text)
+    return model, images, vision, text
+
+
+def _convert(folder: Path, target: Path) -> None:
+    model, images, vision, text = _described(folder)
+    config = _config(model, vision, text)
+    config.architectures = ["CLIPModel"]
+    config.save_pretrained(str(target))
+    _preprocessing(folder, vision.get("image_size", 224), images).save_pretrained(str(target))
+    _convert_tokenizer(folder, target, last=_words(text) - 1)
+    _convert_weights(folder, target)
+
+
+def _convert_tokenizer(folder: Path, target: Path, *, last: int) -> None:
     for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
-    config = _config(model, vision, text)
-    end, last = load_tokenizer(target, lower_case=False).eos_token_id, _words(text) - 1
+    end = load_tokenizer(target, lower_case=False).eos_token_id
     if end != last:
         raise UnsupportedModel(
             f"{folder.name}: its tokenizer ends texts by {end}; known are CLIP's own, which end"
             f" them by the last of the words, here {last}"
         )
-    config.architectures = ["CLIPModel"]
-    config.save_pretrained(str(target))
-    _preprocessing(folder, vision.get("image_size", 224), images).save_pretrained(str(target))
+
+
+def _convert_weights(folder: Path, target: Path) -> None:
     path = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if path is None:
         raise UnsupportedModel(f"{folder.name}: no weights: none of {', '.join(WEIGHTS)} is there")
