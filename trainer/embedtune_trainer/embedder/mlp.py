@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedtune_api.spec import Encoder
@@ -22,10 +23,10 @@ class VectorTable:
     """Prepared vectors.
 
     Attributes:
-        values_ND: float32.
+        values_ND: float32, in a file that is mapped where they are many.
     """
 
-    def __init__(self, values_ND: Tensor) -> None:
+    def __init__(self, values_ND: NDArray[np.float32]) -> None:
         self.values_ND = values_ND
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ class VectorProcessor:
             raise BadData(
                 f"the vectors have {found} numbers, but spec.model.backbone is {SCHEME}{self.dim}"
             )
-        return VectorTable(torch.from_numpy(np.array(items.values_ND, np.float32)))
+        return VectorTable(items.values_ND)
 
     def batch(
         self,
@@ -68,7 +69,7 @@ class VectorProcessor:
         variation: int | None = None,  # noqa: ARG002  vectors are not varied
     ) -> Tensor:
         """(B, DIM) float32."""
-        return table.values_ND[torch.from_numpy(indices)].to(device)
+        return torch.from_numpy(table.values_ND[indices]).to(device)
 
 
 class VectorBackbone(Backbone):
