@@ -107,7 +107,7 @@ def test_what_is_kept_is_bounded(images, monkeypatch):
     table = processor.table(images)
     for _ in range(2):
         processor.batch(table, np.arange(12), CPU)
-    assert sorted(names) == sorted(images.names + images.names[2:])
+    assert sorted(names) == sorted([*images.names, *images.names[2:]])
     assert table.kept.room_bytes == 0
 
 
