@@ -14,6 +14,7 @@ from embedtune_trainer.embedder.load import load_encoder
 from embedtune_trainer.embedder.pair import load_pair, load_side
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.images.augment import OF_CLASSES
+from embedtune_trainer.inspection import inspect_model
 from embedtune_trainer.rows.table import Images
 from embedtune_trainer.sources.fetch import Fetched
 from tests.trainer.hub import clips
@@ -127,3 +128,13 @@ def test_what_cannot_be_done_is_said(folder):
     path.unlink()
     with pytest.raises(UnsupportedModel, match=r"no preprocessor_config.json"):
         load(folder)
+
+
+def test_inspect_says_what_training_makes(folder):
+    model = Model.parse({"backbone": URI, "task": "image-to-image", "pooling": "mean"})
+    said = inspect_model(model, {URI: Fetched(URI, folder)})["image"]
+    embedder = load(folder, pooling="mean")
+    assert said.takes == "images of any shape"
+    assert (said.pooling, said.embedding_dim) == ("mean", embedder.embedding_dim)
+    assert said.trained == sum(p.numel() for p in embedder.parameters() if p.requires_grad)
+    assert "vision_model.embeddings.patch_embedding" in {row.path for row in said.rows}

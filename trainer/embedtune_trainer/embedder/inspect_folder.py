@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from embedtune_api.spec import Encoder
-from embedtune_trainer.embedder.analysis import Analysis, analyse, module_sizes
+from embedtune_trainer.embedder.analysis import Analysis, analyse, bottleneck_cuts, module_sizes
 from embedtune_trainer.embedder.assemble import Own, build_parts
 from embedtune_trainer.embedder.backbone import (
     UNUSED,
@@ -31,6 +31,8 @@ from embedtune_trainer.embedder.hub_vision import (
 from embedtune_trainer.embedder.layers import Layer
 from embedtune_trainer.embedder.layout import Layout, read_layout
 from embedtune_trainer.embedder.meta import built_without_weights
+from embedtune_trainer.embedder.naflex import NAFLEX, refuse_cut
+from embedtune_trainer.embedder.naflex import probe as probe_patches
 from embedtune_trainer.embedder.saved import SETTINGS, own_of, read_settings, read_text
 from embedtune_trainer.embedder.siglip import SiglipTextBackbone, fixed_length, is_siglip_text
 from embedtune_trainer.embedder.surgery import Surgery
@@ -168,6 +170,9 @@ def image_encoder(
     sizes = module_sizes(network)
     size: Any = encoder.image_size or getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
+    any_shape = config.model_type == NAFLEX
+    if any_shape:
+        refuse_cut(encoder)
     if encoder.cut != "auto":
         surgery, run = decide_cut(network, folder, (height, width), encoder)
         own = Own(surgery.shape.kind, surgery.pooling, class_token=surgery.class_token)
@@ -184,7 +189,8 @@ def image_encoder(
         own = Own(kind, family.pooling, projection, class_token=family.class_token)
     prefix = family.prefix_in(config)
     backbone = HubVisionBackbone(network, kind, prefix, (height, width))
-    run = _followed(network, {"pixel_values": images, **backbone.options})
+    inputs = probe_patches(network) if any_shape else {"pixel_values": images, **backbone.options}
+    run = _followed(network, inputs)
     freeze_unused(network, family, kind)
     shape = FeatureShape(kind, backbone.feature_dim, prefix=prefix if kind == "tokens" else 0)
     return analyse(
@@ -192,11 +198,12 @@ def image_encoder(
         run,
         build_parts(backbone, own, encoder, 0),
         backbone=encoder.backbone,
-        takes=f"images of {height} x {width} pixels",
+        takes="images of any shape" if any_shape else f"images of {height} x {width} pixels",
         sizes=sizes,
         head=head,
         cut="pooler_output" if kind == "vector" else "last_hidden_state",
         feature=shape,
+        candidates=bottleneck_cuts(run, None),
         under=under,
     )
 
@@ -225,6 +232,7 @@ def cut_encoder(
         head=None,
         cut=str(surgery.cut),
         feature=surgery.shape,
+        candidates=bottleneck_cuts(run, None),
         under=under,
     )
 

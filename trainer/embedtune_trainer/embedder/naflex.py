@@ -32,6 +32,7 @@ from embedtune_trainer.embedder.saved import (
     write_settings,
     write_weights,
 )
+from embedtune_trainer.embedder.trace import BATCH
 from embedtune_trainer.embedder.vision_families import FAMILIES
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.images.peers import PILLOW_CODES
@@ -180,8 +181,7 @@ def naflex_embedder(
         UnsupportedModel: another preprocessing.
         BadSpec: the spec asks for what this network cannot do.
     """
-    if encoder.cut != "auto":
-        raise BadSpec("spec.model.cut: a SigLIP 2 for images of any shape has its own; use auto")
+    refuse_cut(encoder)
     grid = _grid(network, folder, raw, encoder)
     pooled = encoder.pooling in ("auto", "none")
     kind: FeatureKind = "vector" if pooled else FAMILIES[NAFLEX].raw
@@ -209,6 +209,28 @@ def naflex_embedder(
 
     backbone = NaflexBackbone(network, kind)
     return assemble(backbone, own, encoder, seed, processor=PatchProcessor(grid), write=write)
+
+
+def refuse_cut(encoder: Encoder) -> None:
+    """Refuse a cut.
+
+    Raises:
+        BadSpec: the spec has one.
+    """
+    if encoder.cut != "auto":
+        raise BadSpec("spec.model.cut: a SigLIP 2 for images of any shape has its own; use auto")
+
+
+def probe(network: PreTrainedModel) -> dict[str, Any]:
+    """Inputs for a trace: BATCH images with as many patches as the network has positions."""
+    config: Any = network.config
+    side = isqrt(config.num_patches)
+    width = config.num_channels * config.patch_size**2
+    return {
+        "pixel_values": torch.empty(BATCH, side * side, width, device=network.device),
+        "pixel_attention_mask": None,
+        "spatial_shapes": torch.full((BATCH, 2), side, device="cpu"),
+    }
 
 
 def _grid(network: PreTrainedModel, folder: Path, raw: Mapping[str, Any], encoder: Encoder) -> Grid:
