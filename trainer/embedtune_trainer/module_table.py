@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 """Characters of the longest line, but for the paths of modules, which are never cut."""
 HEADER: Final = ("", "module", "type", "output", "parameters", "state")
-LONGEST_TYPE: Final = 28
+TYPE_ROOM: Final = (14, 28)
+"""Characters of the column of types: at least, where paths are long, and at most."""
 SEVERAL: Final = 4
 """So many blocks with names like block7 become one line; numbered ones do from two."""
 
@@ -27,14 +28,18 @@ def module_table(rows: Sequence["ModuleRow"]) -> list[str]:
     """The table's lines, its header first."""
     lines = [HEADER, *_below(_nodes(rows), set())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    others = sum(widths) - widths[1] + 1 + 2 * (len(HEADER) - 2)
-    widths[1] = min(widths[1], max(WIDTH - others, len("module")))
+    mark, path, type_, *others = widths
+    room = WIDTH - mark - 1 - sum(others) - 2 * (len(HEADER) - 2)
+    least, most = TYPE_ROOM
+    widths[2] = min(type_, max(least, min(most, room - path)))
+    widths[1] = min(path, room - widths[2])
     return [text for line in lines for text in _texts(line, widths)]
 
 
 def _texts(line: _Line, widths: Sequence[int]) -> Iterator[str]:
     """A line of the table; a path that is too long stands on a line of its own."""
-    mark, path, *cells = line
+    mark, path, type_, *rest = line
+    cells = [_shortened(type_, widths[2]), *rest]
     if len(path) > widths[1]:
         yield f"{mark.ljust(widths[0])} {path}"
         mark, path = "", ""
@@ -43,6 +48,13 @@ def _texts(line: _Line, widths: Sequence[int]) -> Iterator[str]:
         for cell, width, title in zip(cells, widths[2:], HEADER[2:], strict=True)
     ]
     yield "  ".join([f"{mark.ljust(widths[0])} {path.ljust(widths[1])}", *cells]).rstrip()
+
+
+def _shortened(type_: str, room: int) -> str:
+    """A class's name may lose its end, but not how many modules there are of it."""
+    name, gap, times = type_.partition(" ")
+    over = len(type_) - room
+    return f"{name[: -over - 1]}…{gap}{times}" if over > 0 else type_
 
 
 @dataclass(frozen=True)
@@ -106,12 +118,10 @@ def _line(nodes: Sequence[_Node]) -> _Line:
     many = len(nodes) > 1
     output = _shape(last.output)
     parameters = sum(node.row.parameters for node in nodes)
-    times = f" x {len(nodes)}" if many else ""
-    room = LONGEST_TYPE - len(times)
     return (
         "*" if first.candidate else "",
         f"{first.path} … {last.path.rpartition('.')[2]}" if many else first.path,
-        (first.type if len(first.type) <= room else f"{first.type[: room - 1]}…") + times,
+        f"{first.type} x {len(nodes)}" if many else first.type,
         output if first.output == last.output else f"… {output}",
         f"{parameters:,}" if parameters else "",
         "" if first.state == "none" else first.state,

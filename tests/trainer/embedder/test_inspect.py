@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from embedtune_trainer.embedder.pair import load_pair
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.inspection import inspect_backbone, inspect_model, render, to_dict
 from embedtune_trainer.module_table import WIDTH
-from embedtune_trainer.sources.fetch import Fetched
+from embedtune_trainer.sources.fetch import DESCRIPTION, Fetched
 from tests.trainer.embedder import visionnets
 from tests.trainer.hub import clips
+from tests.trainer.hub.openclip_fixture import PLACE
 from tests.trainer.hub.text_families import TEXT_FAMILIES
 from tests.trainer.hub.vision_families import VISION_FAMILIES
 
@@ -50,8 +52,9 @@ def configured(folder, config, architecture):
 
 def without_weights(folder):
     """Only what is fetched for a look."""
-    for path in [*folder.rglob("*.safetensors"), *folder.rglob("*.txt")]:
-        path.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in DESCRIPTION:
+            path.unlink()
     return folder
 
 
@@ -185,6 +188,10 @@ def test_an_image_backbone_of_the_hub(tmp_path):
     assert analysis.takes == "images of 64 x 64 pixels"
     assert (analysis.pooling, analysis.embedding_dim) == ("cls", 32)
     assert look("s3://bases/vit", folder, imageSize=96).takes == "images of 96 x 96 pixels"
+    cuttable = {row.path: row.candidate for row in analysis.rows if row.candidate}
+    assert cuttable["embeddings.patch_embeddings.projection"] == "places"
+    assert cuttable["layers.3"] == "tokens"
+    assert "layers.3.attention" not in cuttable
 
 
 def test_what_embedtune_saved(tmp_path):
@@ -193,6 +200,7 @@ def test_what_embedtune_saved(tmp_path):
     visionnets.load("torchvision://resnet18", weights, **spec).save(tmp_path / "saved")
     analysis = look("s3://models/saved", without_weights(tmp_path / "saved"))
     assert (analysis.takes, analysis.embedding_dim) == ("images of 64 x 64 pixels", 8)
+    assert not any(row.candidate for row in analysis.rows)
     with pytest.raises(BadSpec, match="is cut already"):
         look("s3://models/saved", tmp_path / "saved", cut="layer2")
 
@@ -251,6 +259,7 @@ def test_a_clip_is_two_encoders(make, spec, tmp_path):
         assert found.embedding_dim == pair.embedding_dim
     assert analyses["text"].rows[0].path.startswith("text_model.")
     assert analyses["image"].rows[0].path.startswith("vision_model.")
+    assert not any(row.candidate for analysis in analyses.values() for row in analysis.rows)
     said = render(analyses)
     assert said.startswith(f"CLIPTextEncoder: {uri}\n")
     assert f"\n\nCLIPImageEncoder: {uri}\n" in said
@@ -261,11 +270,26 @@ def test_a_clip_is_two_encoders(make, spec, tmp_path):
     assert again["image"].parameters == analyses["image"].parameters
 
 
+def test_open_clips_folder(tmp_path):
+    uri, model = "hf://org/open-clip", Model.parse({"backbone": "hf://org/open-clip"})
+    folder = Path(shutil.copytree(PLACE / "gelu", tmp_path / "hub"))
+    pair = load_pair(Fetched(uri, folder), model, 0)
+    analyses = inspect_model(model, {uri: Fetched(uri, without_weights(folder))})
+    for name, embedder in (("text", pair.text), ("image", pair.image)):
+        assert (analyses[name].parameters, analyses[name].trained) == counted(embedder)
+
+
 def test_half_of_a_clip(tmp_path):
     uri = "s3://bases/pair"
     folder = without_weights(clips.clip(tmp_path / "pair"))
-    model = Model.parse({"backbone": uri, "task": "text-to-text", "pooling": "mean"})
-    assert list(inspect_model(model, {uri: Fetched(uri, folder)})) == ["text"]
+    model = Model.parse({"backbone": uri, "task": "image-to-image", "pooling": "mean"})
+    analyses = inspect_model(model, {uri: Fetched(uri, folder)})
+    assert list(analyses) == ["image"]
+    path = "vision_model.encoder.layers.0"
+    assert next(row for row in analyses["image"].rows if row.path == path).candidate == "tokens"
+    cut = model.model_copy(update={"cut": path})
+    said = inspect_model(cut, {uri: Fetched(uri, folder)})["image"]
+    assert said.cut == "output of encoder.layers.0"
 
 
 def test_two_backbones(tmp_path):

@@ -1,7 +1,7 @@
 """What a backbone consists of, module by module in the order in which they run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -72,6 +72,10 @@ class Analysis:
     embedding_dim: int
     parameters: int
     trained: int
+
+    def without_cuts(self) -> "Analysis":
+        """The same where there can be no other cut."""
+        return replace(self, rows=tuple(replace(row, candidate=None) for row in self.rows))
 
 
 def analyse(  # noqa: PLR0913  what it says has as many parts

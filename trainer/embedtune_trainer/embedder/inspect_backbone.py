@@ -130,7 +130,7 @@ def _saved(folder: Path, encoder: Encoder, under: str) -> Analysis:
         plain = encoder.model_copy(update={"backbone": str(settings["backbone"])})
         return _vectors(plain, own_of(settings, None, "vector", cls=False))
     if settings.get("kind") == HUB_CUT:
-        return _cut(settings, encoder, under)
+        return _cut(settings, encoder, under).without_cuts()
     described = read_vision(settings)
     if encoder.image_size is not None:
         described = described.with_size(encoder.image_size)
@@ -138,7 +138,7 @@ def _saved(folder: Path, encoder: Encoder, under: str) -> Analysis:
     examined = examine_for(model, described.preprocessing, encoder)
     surgery = described.surgery
     own = own_of(settings, None, surgery.shape.kind, cls=surgery.class_token)
-    return _library(examined, surgery, own, encoder, under)
+    return _library(examined, surgery, own, encoder, under).without_cuts()
 
 
 def _cut(settings: Mapping[str, Any], encoder: Encoder, under: str) -> Analysis:

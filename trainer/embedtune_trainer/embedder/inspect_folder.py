@@ -203,7 +203,7 @@ def image_encoder(
         head=head,
         cut="pooler_output" if kind == "vector" else "last_hidden_state",
         feature=shape,
-        candidates=bottleneck_cuts(run, None),
+        candidates={} if any_shape else bottleneck_cuts(run, None),
         under=under,
     )
 

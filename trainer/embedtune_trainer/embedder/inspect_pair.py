@@ -62,7 +62,10 @@ def inspect_pair(folder: Path, model: Model) -> dict[str, Analysis]:
         encoder = encoder.model_copy(update={"cut": own})
     look = _saved if (folder / PAIR).exists() else _clip
     encoders, looks = look(folder, encoder)
-    return {side: looks[side](encoders[side]) for side in sides}
+    found = {side: looks[side](encoders[side]) for side in sides}
+    if len(sides) == 2:
+        return {side: analysis.without_cuts() for side, analysis in found.items()}
+    return found
 
 
 def _clip(folder: Path, encoder: Encoder) -> tuple[dict[str, Encoder], dict[str, Side]]:

@@ -74,7 +74,7 @@ class Trace:
 
 def trace(
     network: nn.Module,
-    inputs: Mapping[str, Tensor] | Tensor,
+    inputs: Mapping[str, Any] | Tensor,
     part: Callable[[Tensor], object] | None = None,
 ) -> Trace:
     """Run a network in evaluation mode and look on.
@@ -91,17 +91,25 @@ def trace(
     found: list[Call] = []
     with torch.enable_grad(), _watched(network, found):
         if isinstance(inputs, Tensor):
-            source = inputs.detach().requires_grad_().clone()  # no leaf, it may change in place
-            output = (part or network)(source)
-            start = source.grad_fn
+            given = _from_source(inputs)
+            output, start = (part or network)(given), given.grad_fn
         else:
-            output = network(**inputs)
-            start = None
+            named = {name: _from_source(tensor) for name, tensor in inputs.items()}
+            output = network(**named)
+            nodes = (getattr(value, "grad_fn", None) for value in named.values())
+            start = next((node for node in nodes if node is not None), None)
     calls = sorted(found, key=lambda call: call.entered)
     if start is None:
         first = next((c for c in calls if isinstance(c.module, nn.Embedding)), None)
         start = first.node if first else None
     return Trace(network, tuple(calls), start, output)
+
+
+def _from_source(value: Any) -> Any:  # noqa: ANN401  what a network takes
+    """Numbers as the output of an autograd node, and so no leaf, since they may change in place."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value.detach().requires_grad_().clone()
 
 
 def first_tensor(value: object) -> Tensor | None:

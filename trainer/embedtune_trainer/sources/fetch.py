@@ -23,6 +23,7 @@ DESCRIPTION = frozenset(
         "processor_config.json",
         "embedtune.json",
         "pair.json",
+        "open_clip_config.json",
     )
 )
 """Files of a model's folder that say what it is; all are small."""
