@@ -3,7 +3,7 @@
 import pytest
 
 from embedtune_trainer.rows import chunks
-from tests.trainer.rows.reading import PAIR, URI, read, refused
+from tests.trainer.rows.reading import PAIR, TEXT, URI, VECTOR, read, refused
 
 HERE = "file:///data/train.csv"
 
@@ -47,15 +47,22 @@ def test_columns_are_told_apart_before_any_row_is_wrong(tmp_path, chunk_rows):
     assert message.startswith(f"{HERE}: row 2, column 1 (image): there is no image")
 
 
-def test_long_rows_make_small_chunks(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("uri", "row", "want", "at_once"),
+    [
+        (URI, f"{'x' * 99},y", TEXT, 10),
+        ("s3://data/v.jsonl", f'{{"item": {[0.5] * 25}, "label": 1}}', VECTOR, 2),
+    ],
+)
+def test_long_rows_make_small_chunks(tmp_path, monkeypatch, uri, row, want, at_once):
     sizes = []
     check = chunks.Checked.right
-    monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
 
     def right(self):
         sizes.append(len(self._chunk))
         return check(self)
 
     monkeypatch.setattr(chunks.Checked, "right", right)
-    rows = read(tmp_path, "".join(f"{'x' * 99},y\n" for _ in range(35)))
-    assert (sizes, len(rows)) == ([10, 10, 10, 5], 35)
+    rows = read(tmp_path, f"{row}\n" * (3 * at_once + 1), uri=uri, want=want)
+    assert (sizes, len(rows)) == ([at_once, at_once, at_once, 1], 3 * at_once + 1)

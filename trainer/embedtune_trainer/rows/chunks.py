@@ -1,9 +1,12 @@
 """Records in chunks, and the check of a chunk: what is wrong is told in the file's order."""
 
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from embedtune_trainer.errors import TrainerError
 from embedtune_trainer.rows import cells as read
@@ -13,8 +16,10 @@ from embedtune_trainer.rows.messages import listed
 from embedtune_trainer.rows.records import Cell, Record, Stream
 
 CHUNK_ROWS: Final = 65_536
-CHUNK_CHARACTERS: Final = 2**23
-"""Most rows, and about the most characters, that are Python's objects at a time."""
+CHUNK_BYTES: Final = 2**23
+"""Most rows, and about the most characters or bytes, that are Python's objects at a time."""
+LISTED_BYTES: Final = 32
+"""A number in a list, as Python has it."""
 LONG_CELL: Final = 512
 """Characters; longer cells hold the image itself."""
 _Value = TypeVar("_Value")
@@ -22,14 +27,45 @@ _Value = TypeVar("_Value")
 
 @dataclass
 class Chunk:
-    """Some rows that follow each other: the cells by column, and where the rows stand."""
+    """Some rows that follow each other.
+
+    Attributes:
+        columns: their cells, by column.
+        rows: the rows' numbers.
+        lines: the lines that they begin on.
+        size_bytes: about what the cells take.
+    """
 
     columns: list[list[Cell]]
     rows: "array[int]" = field(default_factory=lambda: array("q"))
     lines: "array[int]" = field(default_factory=lambda: array("q"))
+    size_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for the next one."""
+        return len(self.rows) >= CHUNK_ROWS or self.size_bytes >= CHUNK_BYTES
+
+    def add(self, record: Record, keep: Callable[[int, bytes], Cell]) -> None:
+        """Append a row; see chunks for `keep`."""
+        for number, (cell, column) in enumerate(zip(record.cells, self.columns, strict=True)):
+            if type(cell) is str:
+                column.append(cell)
+                self.size_bytes += len(cell)
+            elif isinstance(cell, bytes):
+                column.append(keep(number, cell))
+                self.size_bytes += sys.getsizeof(column[-1])
+            else:
+                column.append(cell)
+                if isinstance(cell, list):
+                    self.size_bytes += LISTED_BYTES * len(cell)
+                elif isinstance(cell, np.ndarray):
+                    self.size_bytes += cell.nbytes
+        self.rows.append(record.row)
+        self.lines.append(record.line)
 
 
 def chunks(
@@ -43,27 +79,17 @@ def chunks(
         keep: what stands for bytes in the column of that number.
     """
     chunk = Chunk([[] for _ in range(width)])
-    size = 0
     try:
-        for cells, row, line in records:
-            for number, cell in enumerate(cells):
-                if type(cell) is str:
-                    size += len(cell)
-                elif isinstance(cell, bytes):
-                    cell = keep(number, cell)  # noqa: PLW2901  the bytes are let go of
-                    size += len(cell) if isinstance(cell, bytes) else 0
-                chunk.columns[number].append(cell)
-            chunk.rows.append(row)
-            chunk.lines.append(line)
-            if len(chunk.rows) >= CHUNK_ROWS or size >= CHUNK_CHARACTERS:
+        for record in records:
+            chunk.add(record, keep)
+            if chunk.full:
                 yield chunk
                 chunk = Chunk([[] for _ in range(width)])
-                size = 0
     except TrainerError:
-        if chunk.rows:
+        if len(chunk):
             yield chunk
         raise
-    if chunk.rows:
+    if len(chunk):
         yield chunk
 
 

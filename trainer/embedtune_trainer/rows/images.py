@@ -32,7 +32,10 @@ from embedtune_trainer.sources.storage import Store, file_path
 from embedtune_trainer.sources.web import Web
 
 IMAGE_ENDINGS: Final = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+    (
+        *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"),
+        *(".avif", ".jp2"),
+    )
 )
 _DATA_URI: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
