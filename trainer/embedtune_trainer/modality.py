@@ -12,7 +12,9 @@ from embedtune_trainer.sources.storage import Store
 
 _OF_SCHEME: dict[str, Modality] = {"torchvision": "image", "timm": "image", "mlp": "vector"}
 _OF_KIND: dict[str, Modality] = {"vision": "image", "hub-cut": "image", "mlp": "vector"}
-SETTINGS = ("config.json", "embedtune.json", "pair.json", "open_clip_config.json")
+CONFIG = "config.json"
+"""transformers', if it has a model_type; other libraries have files of that name, too."""
+SETTINGS = (CONFIG, "embedtune.json", "pair.json", "open_clip_config.json")
 """What describes a model: transformers' file, or that of embedtune or open_clip without it."""
 _OF_BOTH = ({"text_config", "vision_config"}, {"text", "image"}, {"model_cfg"})
 """Keys of those that say of a model that it takes texts and images."""
@@ -74,7 +76,8 @@ def _config(uri: str, store: Store, scratch: Path) -> dict[str, Any]:
             found = _read(store.fetch_file(f"{uri.rstrip('/')}/{name}", scratch / name))
         except SourceNotFound:
             continue
-        return found
+        if found:
+            return found
     return {}
 
 
@@ -83,4 +86,5 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}  # what is wrong with it is said when the model is loaded
-    return found if isinstance(found, dict) else {}
+    known = isinstance(found, dict) and (path.name != CONFIG or "model_type" in found)
+    return found if known else {}

@@ -89,7 +89,9 @@ def test_a_pickle_is_taken_where_there_is_no_safetensors():
     assert model_files(["pytorch_model.bin", "a.onnx"]) == ["pytorch_model.bin"]
     sharded = ["model-00001-of-00002.safetensors", "model.safetensors.index.json"]
     assert model_files([*sharded, "pytorch_model.bin", "pytorch_model.bin.index.json"]) == sharded
-    assert model_files(["open_clip_model.safetensors"]) == ["open_clip_model.safetensors"]
+    both = ["open_clip_config.json", "open_clip_pytorch_model.bin", "open_clip_model.safetensors"]
+    assert model_files(both) == [both[0], both[2]]
+    assert model_files(both[:2]) == both[:2]
 
 
 def test_a_cache_as_the_hub_lays_it_out_is_used_offline(tmp_path):

@@ -80,6 +80,9 @@ def test_pickled_weights_and_weights_of_a_text_tower_of_its_own(folder):
 
 def test_what_it_takes_is_told_before_it_is_fetched(folder, tmp_path):
     store = open_storage(StorageSpec(), None, RetryPolicy())
+    (folder / "config.json").write_text(
+        '{"architecture": "vit_base", "num_classes": 512}'
+    )  # timm's
     for task, wanted in (
         ("auto", ("text", "image")),
         ("text-to-text", ("text", "text")),

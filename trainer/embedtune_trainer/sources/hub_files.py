@@ -12,6 +12,7 @@ Kind = Literal["model", "dataset"]
 
 _SAFE: Final = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _PICKLED: Final = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
+_OTHER_SAFE: Final = re.compile(r"[^/]*\.safetensors(\.index\.json)?")
 _OTHER: Final = re.compile(r"[^/]*\.(safetensors|bin)(\.index\.json)?")
 _BESIDE: Final = (".json", ".txt", ".model", ".jinja", ".codes")
 """Configurations, vocabularies, chat templates: all small."""
@@ -82,6 +83,7 @@ def _wanted(names: list[str]) -> list[str]:
     kinds = (
         [name for name in names if _SAFE.fullmatch(last[name])],
         [name for name in names if _PICKLED.fullmatch(last[name])],
+        [name for name in names if _OTHER_SAFE.fullmatch(last[name])],
         [name for name in names if _OTHER.fullmatch(last[name])],
     )
     weights = next((found for found in kinds if found), [])
