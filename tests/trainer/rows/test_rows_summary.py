@@ -10,8 +10,9 @@ from embedtune_api.spec import Dataset
 from embedtune_trainer.rows.read import Wanted
 from embedtune_trainer.rows.read import read as read_all
 from embedtune_trainer.rows.summary import render, summarize
-from tests.trainer.rows.reading import TEXT, VECTOR
+from tests.trainer.rows.reading import IMAGE, TEXT, VECTOR
 
+HERE = "file:///data/train.csv"
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 LABELLED = "".join(
     [
@@ -64,6 +65,14 @@ def test_for_programs(tmp_path):
     assert found["unused_columns"] == ["id"]
     assert (found["classes"], found["singletons"]) == (15, 2)
     assert sum(found["lengths"].values()) == 305
+
+
+def test_images_of_the_same_bytes_are_the_same_item(tmp_path):
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    found = summary(tmp_path, "a.png,x\nb.png,x\nc.png,x\nb.png,y\n", IMAGE, uri=HERE)
+    assert (found.duplicates, found.conflicts) == (1, 1)
+    assert found.examples[0] == "twice: [b.png] is 'x'"
 
 
 def test_vectors(tmp_path):

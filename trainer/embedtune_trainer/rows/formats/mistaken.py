@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from embedtune_trainer.errors import BadData
-from embedtune_trainer.rows.formats.compressed import head_of
+from embedtune_trainer.rows.formats.compressed import HEAD_BYTES, head_of
 from embedtune_trainer.rows.formats.folder import Format
 
 _SAVE_AS: Final = "save its table as CSV"
@@ -16,6 +16,7 @@ _KNOWN: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an old Excel", _SAVE_AS),
     (b"SQLite format 3\x00", "an SQLite database", _SAVE_AS),
     (b"\x89HDF\r\n", "an HDF5 file", _SAVE_AS),
+    (b"\x1f\x8b", "packed by gzip", "unpack it; Parquet is compressed within"),
     (b"%PDF-", "a PDF", "name a file of rows"),
     (b"\x89PNG\r\n", "an image", "name a file of rows; format images reads folders by class"),
     (b"\xff\xd8\xff", "an image", "name a file of rows; format images reads folders by class"),
@@ -41,11 +42,13 @@ def refuse_mistaken(file: Path, kind: Format, source: str, field: str, encoding:
     """
     if kind not in ("csv", "jsonl", "parquet"):
         return
-    head = head_of(file, source)
     if kind == "parquet":
+        with file.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
         if head and not head.startswith(_PARQUET):
             raise _refused(file, kind, source, *_described(head, field))
         return
+    head = head_of(file, source)
     if kind == "csv" and head.startswith(_UTF_16) and encoding.replace("-", "") == "utf8":
         raise BadData(
             f"{source}: {file.name} is text in utf-16 by its first bytes; set"
