@@ -265,6 +265,8 @@ def _note(report: FitReport, mixture: Mixture, epochs: int, reporter: Reporter) 
         )
     for task, passes in zip(mixture.tasks, mixture.passes(epochs), strict=True):
         where = {"data": task.entry.place} if len(mixture.tasks) > 1 else {}
+        if skipped := task.entry.rows.skipped.count:
+            reporter.note("wrong rows that were left out", rows=skipped, **where)
         if singletons := task.facts.get("singletons"):
             reporter.note("classes of one row, used as negatives only", classes=singletons, **where)
         if duplicates := task.facts.get("duplicate_rows"):

@@ -98,6 +98,7 @@ class Mixture:
                 "loss": task.name,
                 "rows": len(task.entry.rows),
                 "set_aside": task.entry.set_aside,
+                **_skipped(task),
                 "batches": len(task.sampler),
                 "share": round(share, 6),
                 "passes": round(passes, 6),
@@ -108,6 +109,12 @@ class Mixture:
                 self.tasks, self._turns.shares, self.passes(epochs), strict=True
             )
         ]
+
+
+def _skipped(task: Task) -> dict[str, object]:
+    """How many wrong rows were left out, and what was wrong with the first hundred."""
+    skipped = task.entry.rows.skipped
+    return {"skipped": skipped.count} | ({"skipped_first": list(skipped.first)} if skipped else {})
 
 
 def build_mixture(

@@ -139,11 +139,14 @@ def _with_identities(whole: AnyItems, part: AnyItems, indices: Chosen) -> AnyIte
 
 @dataclass(frozen=True)
 class Skipped:
-    """What onBadRow: skip left out."""
+    """What onBadRow: skip left out of a file; rows taken of a table still tell it."""
 
     count: int = 0
     first: tuple[str, ...] = ()
     """The messages of the first hundred."""
+
+    def __bool__(self) -> bool:
+        return self.count > 0
 
 
 @dataclass(frozen=True, init=False)
@@ -182,7 +185,8 @@ class LabelledRows:
 
     def take(self, indices: Chosen) -> "LabelledRows":
         """These rows, in this order."""
-        return LabelledRows(self.items.take(indices), self.labels.take(indices), self.source)
+        items, labels = self.items.take(indices), self.labels.take(indices)
+        return LabelledRows(items, labels, self.source, self.skipped)
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,7 @@ class PairRows:
             self.source,
             tuple(column.take(indices) for column in self.negatives),
             None if self.scores_N is None else self.scores_N[chosen(indices)],
+            self.skipped,
         )
 
 
