@@ -29,9 +29,12 @@ check: .venv/.synced ## ruff, mypy strict, import contracts, generated files up 
 	mypy crds operator trainer local
 	lint-imports
 	$(PY) crds/generate.py --check
+	$(PY) -m tests.trainer.hub.document --check
 
-generate: .venv/.synced ## The CRD from the API types
+generate: .venv/.synced ## The CRD from the API types; the docs' tables of backbones, by running them
 	$(PY) crds/generate.py
+	$(PY) -m tests.trainer.hub.document
+	$(PY) -m tests.trainer.embedder.backbones
 	ruff format --quiet .
 
 lock: .venv/.synced ## The lock files from pyproject.toml

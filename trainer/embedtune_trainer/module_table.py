@@ -29,7 +29,7 @@ def module_table(rows: Sequence["ModuleRow"]) -> list[str]:
     lines = [HEADER, *_below(_nodes(rows), set())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
     mark, path, type_, *others = widths
-    room = WIDTH - mark - 1 - sum(others) - 2 * (len(HEADER) - 2)
+    room = WIDTH - (mark and mark + 1) - sum(others) - 2 * (len(HEADER) - 2)
     least, most = TYPE_ROOM
     widths[2] = min(type_, max(least, min(most, room - path)))
     widths[1] = min(path, room - widths[2])
@@ -41,13 +41,17 @@ def _texts(line: _Line, widths: Sequence[int]) -> Iterator[str]:
     mark, path, type_, *rest = line
     cells = [_shortened(type_, widths[2]), *rest]
     if len(path) > widths[1]:
-        yield f"{mark.ljust(widths[0])} {path}"
+        yield _marked(mark, widths[0]) + path
         mark, path = "", ""
     cells = [
         cell.rjust(width) if title == "parameters" else cell.ljust(width)
         for cell, width, title in zip(cells, widths[2:], HEADER[2:], strict=True)
     ]
-    yield "  ".join([f"{mark.ljust(widths[0])} {path.ljust(widths[1])}", *cells]).rstrip()
+    yield "  ".join([_marked(mark, widths[0]) + path.ljust(widths[1]), *cells]).rstrip()
+
+
+def _marked(mark: str, width: int) -> str:
+    return f"{mark.ljust(width)} " if width else ""
 
 
 def _shortened(type_: str, room: int) -> str:

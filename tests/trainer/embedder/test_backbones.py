@@ -39,9 +39,7 @@ def test_the_head_is_gone_and_the_dimension_right(uri):
 
 
 def test_the_page_is_up_to_date():
-    assert backbones.PAGE.read_text(encoding="utf-8") == backbones.page(), (
-        "run python tests/trainer/embedder/backbones.py"
-    )
+    assert backbones.PAGE.read_text(encoding="utf-8") == backbones.page(), "run make generate"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tests.trainer.hub.text_families import TEXT_FAMILIES
 from tests.trainer.hub.vision_families import VISION_FAMILIES
 
 GOLDEN = Path(__file__).parents[2] / "golden"
+GUIDE = Path(__file__).parents[3] / "docs" / "inspect.md"
 QWEN = Qwen2Config(
     hidden_size=3584,
     intermediate_size=18944,
@@ -66,6 +67,29 @@ def counted(module):
 def test_resnet18_is_the_golden_one():
     text = shown(look("torchvision://resnet18")) + "\n"
     assert text == (GOLDEN / "embedtune-inspect-resnet18.txt").read_text()
+
+
+def mini_lm(folder):
+    """all-MiniLM-L6-v2 without weights."""
+    config = BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+    )
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in (("", "Transformer"), ("1_P", "Pooling"), ("2_N", "Normalize"))
+    ]
+    configured(folder, config, "BertModel")
+    (folder / "1_P").mkdir()
+    (folder / "1_P" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.mark.parametrize("uri", ["torchvision://resnet50", "s3://bases/all-MiniLM-L6-v2"])
+def test_the_guide_quotes_it(uri, tmp_path):
+    folder = mini_lm(tmp_path / "mini") if uri.startswith("s3") else None
+    said = shown(look(uri, folder))
+    assert f"```\n$ embedtune inspect {uri}\n{said}\n```\n" in GUIDE.read_text()
 
 
 def test_a_spec_shows_in_it():

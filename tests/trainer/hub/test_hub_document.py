@@ -6,9 +6,7 @@ from tests.trainer.hub.vision_families import VISION_FAMILIES
 
 
 def test_the_page_is_up_to_date():
-    assert PLACE.read_text(encoding="utf-8") == document(), (
-        "run: python -m tests.trainer.hub.document"
-    )
+    assert PLACE.read_text(encoding="utf-8") == document(), "run make generate"
 
 
 def test_every_way_to_have_a_feature_is_tested():
