@@ -77,6 +77,17 @@ def test_bad_files(tmp_path, content, said):
     assert said in message
 
 
+def test_a_wrong_byte_far_behind_is_found_in_its_line(tmp_path):
+    """Where a character lies across the pieces that are decoded, too."""
+    line = "é" * 50 + ",x\n"
+    content = ("a" + line * 20_000).encode()
+    message = refused(tmp_path, content + b"\xff,y\n")
+    assert f"line 20001, byte {len(content)}: b'\\xff' is not utf-8" in message
+    assert f"line 20001, byte {len(content)}: b'\\xc3' is not" in refused(
+        tmp_path, content + b"\xc3"
+    )
+
+
 def test_a_wrong_encoding_says_what_to_set(tmp_path):
     assert "set spec.data.train.csv.encoding" in refused(tmp_path, b"a,x\n\xff,y\n")
 
