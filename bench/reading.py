@@ -3,10 +3,11 @@
 Both read the same file, tell its labels apart, shuffle its rows in the same order, and make batches
 of 64 with all-MiniLM-L6-v2's tokenizer: embedtune with read_rows (every cell checked), its token
 table and a thread ahead; the peer as sentence-transformers' trainer does, with load_dataset("csv"),
-class_encode_column, torch's DataLoader (none or two processes) and ST's data collator. First the
-texts, the labels and the token numbers of all rows are compared. The first epoch begins with the
-file and, for the peer, an empty cache; the second is what every further one costs. They take turns,
-so that a slow moment of the machine meets both. Images: bench/images.py.
+class_encode_column, torch's DataLoader (none or two processes) and ST's data collator. It gets
+keep_default_na=False, without which it makes None of texts such as null and nan, which WordNet has.
+First the texts, the labels and the token numbers of all rows are compared. The first epoch begins
+with the file and, for the peer, an empty cache; the second is what every further one costs. They
+take turns, so that a slow moment of the machine meets both. Images: bench/images.py.
 """
 
 import argparse
@@ -82,7 +83,7 @@ class Theirs:
 
     def __init__(self, file: Path, model: SentenceTransformer, workers: int, cache: str) -> None:
         loaded = datasets.load_dataset(
-            "csv", data_files=str(file), cache_dir=cache, split="train", keep_in_memory=False
+            "csv", data_files=str(file), cache_dir=cache, split="train", keep_default_na=False
         )
         self.sides = [name for name in loaded.column_names if name != "label"]
         self.texts = [loaded[name] for name in self.sides]

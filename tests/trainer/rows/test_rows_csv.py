@@ -187,3 +187,10 @@ def test_an_encoding_that_is_wrong_cannot_be_skipped(tmp_path):
 def test_labels_are_shared_between_rows(tmp_path):
     rows = read(tmp_path, "a,one-class\nb, one-class \n")
     assert rows.labels[0] is rows.labels[1]
+
+
+def test_words_that_others_take_for_nothing_are_texts(tmp_path):
+    """WordNet has null and nan; pandas, and so `datasets`, makes None of them."""
+    words = ["NA", "null", "nan", "None", "N/A", "#N/A", "-inf"]
+    rows = read(tmp_path, "".join(f"{word},{word}\n" for word in words))
+    assert (rows.items.values, rows.labels) == (words, words)
