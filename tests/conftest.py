@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from localcluster.controlplane import ControlPlane
 from localcluster.tools import tool
 
+# Threads that wait for each other spin: where networks are tiny and cores few, one is several times
+# faster. Nothing has imported torch yet; what the tests start inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("embedtune", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("embedtune")

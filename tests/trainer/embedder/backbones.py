@@ -14,6 +14,7 @@ import timm
 import torch
 
 from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.shapes import ShapesOnly
 from embedtune_trainer.embedder.surgery import CutNetwork, Surgery, examine
 from embedtune_trainer.embedder.torchvision_models import names
 from embedtune_trainer.embedder.trace import BATCH
@@ -79,7 +80,7 @@ def look(uri: str) -> Looked:
     dims |= {getattr(head, name, None) for name in ("in_features", "in_channels")}
     surgery.perform(found.network)
     rest = CutNetwork(found.network, surgery.cut, surgery.shape).eval()
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"), torch.no_grad(), ShapesOnly():
         feature = rest(torch.empty(BATCH, 3, *size))
     return Looked(
         uri,

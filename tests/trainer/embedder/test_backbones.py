@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from embedtune_api.spec import Encoder
+from embedtune_trainer.embedder.analysis import bottleneck_cuts
 from embedtune_trainer.embedder.heads import find_head
 from embedtune_trainer.embedder.surgery import examine
-from embedtune_trainer.embedder.trace import BATCH, bottlenecks, trace
+from embedtune_trainer.embedder.trace import BATCH, bottlenecks, trace, used_parameters
 from embedtune_trainer.errors import BadSpec
 from tests.trainer.embedder import backbones, visionnets
 
@@ -125,3 +126,23 @@ def test_only_what_all_passes_through_is_a_bottleneck():
     nodes = bottlenecks(run.output.grad_fn, run.source)
     through = [c.path for c in run.calls if c.path and any(c.node is node for node in nodes)]
     assert through == ["stem", "after", "logits"]
+
+
+def test_on_shapes_alone_the_same_is_found_as_with_numbers():
+    def looked(network, device):
+        run = trace(network, torch.zeros(BATCH, 3, 8, 8, device=device))
+        used = used_parameters(run.output.grad_fn)
+        return (
+            [(call.path, tuple(call.output.shape)) for call in run.calls],
+            bottleneck_cuts(run, find_head(network, run)),
+            [name for name, parameter in network.named_parameters() if id(parameter) in used],
+        )
+
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(2), nn.LayerNorm(36)),
+        *(nn.Softmax(1), nn.Unflatten(2, (6, 6)), nn.GroupNorm(2, 4), nn.Flatten()),
+        nn.Linear(144, 5),
+    )
+    with_numbers = looked(network, "cpu")
+    assert looked(network.to("meta"), "meta") == with_numbers
+    assert with_numbers[2] == [name for name, _ in network.named_parameters()]

@@ -14,6 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from embedtune_trainer.embedder.shapes import ShapesOnly
+
 BATCH: Final = 2
 """Items in the traced batch."""
 
@@ -89,7 +91,7 @@ def trace(
         if parameter.is_floating_point():
             parameter.requires_grad_()
     found: list[Call] = []
-    with torch.enable_grad(), _watched(network, found):
+    with torch.enable_grad(), ShapesOnly(), _watched(network, found):
         if isinstance(inputs, Tensor):
             given = _from_source(inputs)
             output, start = (part or network)(given), given.grad_fn
