@@ -90,12 +90,11 @@ def stage(
     """
     folder.mkdir(parents=True, exist_ok=True)
     embedder.save(folder)
-    (folder / CARD).write_text(
-        model_card(job, metrics, objective, embedder.embedding_dim, kind_of(folder)),
-        encoding="utf-8",
-    )
+    card = model_card(job, metrics, objective, embedder.embedding_dim, kind_of(folder))
     if table:
         (folder / TABLE).write_text(table + "\n", encoding="utf-8")
+        card += f"{TABLE} shows the network's modules.\n"
+    (folder / CARD).write_text(card, encoding="utf-8")
     training = {
         "job": job.trainer_input(),
         "metrics": metrics.to_dict(),
@@ -221,6 +220,6 @@ An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
 |---|---|---|
 {rows}
 
-The whole job, versions and training report are in {TRAINING}, the network's modules in {TABLE};
-{MANIFEST} has the sha256 of every file.
+The whole job, versions and training report are in {TRAINING}; {MANIFEST} has the sha256 of every
+file.
 """
