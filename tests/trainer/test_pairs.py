@@ -133,6 +133,14 @@ def test_what_the_data_says_elsewhere_is_no_negative():
     assert known.tolist() == [[True, True, False], [False, True, False], [False, False, True]]
 
 
+def test_a_pair_is_known_in_either_order():
+    """(A,B) stands in the data, so A is no negative of B where the batch holds (B,C) and (D,A)."""
+    relation = Relation.of(rows(("A", "B"), ("B", "C"), ("D", "A")))
+    known = relation.known_BC(np.array([1, 2]))  # anchors B, D; candidates C, A
+    assert known.tolist() == [[True, True], [False, True]]
+    assert relation.duplicates == 0
+
+
 def test_a_hard_negative_that_is_a_positive_elsewhere_is_left_out():
     relation = Relation.of(rows(("A", "B"), ("A", "D"), ("C", "E"), negatives=(["x", "y", "D"],)))
     known = relation.known_BC(np.array([0, 2]))  # candidates B, E, x, D

@@ -97,6 +97,8 @@ def _known(
     """What belongs together: pairs that any row says, and items that are on both sides."""
     _, same_left, same_right = np.intersect1d(left_L, right_R, return_indices=True)
     said_left, said_right = relation.pairs_P // relation.count, relation.pairs_P % relation.count
+    in_both = np.isin(said_left, left_L) & np.isin(said_right, right_R)
+    said_left, said_right = said_left[in_both], said_right[in_both]
     known_left_P = np.concatenate((np.searchsorted(left_L, said_left), same_left))
     known_right_P = np.concatenate((np.searchsorted(right_R, said_right), same_right))
     order_P = np.argsort(known_left_P, kind="stable")

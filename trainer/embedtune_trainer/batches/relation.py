@@ -1,7 +1,8 @@
 """Which items of paired rows are the same, and which belong together by the data as a whole.
 
-Equal items get one number, wherever they stand. A pair (l, r) is known if any row says it; so
-when a batch holds the rows (A, B) and (C, D) and the data elsewhere (A, D), D is no negative of A.
+Equal items get one number, wherever they stand. A pair is known if any row says it, in either
+order; so when a batch holds the rows (A, B) and (C, D) and the data elsewhere (A, D) or (D, A),
+D is no negative of A.
 """
 
 from dataclasses import dataclass
@@ -41,17 +42,19 @@ class Relation:
 
     @cached_property
     def pairs_P(self) -> Indices:
-        """The number left * count + right of every different pair, sorted."""
-        return np.unique(self.left_N * self.count + self.right_N)
+        """The numbers a * count + b and b * count + a of every different pair, sorted."""
+        forth_N = self.left_N * self.count + self.right_N
+        back_N = self.right_N * self.count + self.left_N
+        return np.unique(np.concatenate((forth_N, back_N)))
 
     @property
     def duplicates(self) -> int:
         """Rows that say what another row before them says."""
-        return len(self.left_N) - len(self.pairs_P)
+        return len(self.left_N) - len(np.unique(self.left_N * self.count + self.right_N))
 
     @cached_property
     def _positives(self) -> Indices:
-        """How many different items belong to each item as a left one."""
+        """How many different items belong to each item."""
         return np.bincount(self.pairs_P // self.count, minlength=self.count)
 
     def known_BC(self, rows_B: Indices, mined_NK: Indices | None = None) -> NDArray[np.bool_]:
