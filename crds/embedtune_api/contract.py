@@ -34,6 +34,8 @@ ENV_ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
 ENV_SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  the name of a variable
 ENV_SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"  # noqa: S105  the name of a variable
 ENV_HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105  the name of a variable
+ENV_ALLOW_PRIVATE: Final = "EMBEDTUNE_ALLOW_PRIVATE_ADDRESSES"
+"""1 lets images come from private addresses."""
 
 
 class ExitCode(IntEnum):

@@ -59,7 +59,8 @@ class Dataset(ApiModel):
     """
     csv, jsonl, parquet, documents (a DocumentArray that docarray saved), datasets (a folder that
     Hugging Face datasets saved), images (a folder with a subfolder for each class), webdataset (tar
-    files). Default auto: told from the name's ending (.csv, .tsv, .jsonl, .parquet, .tar, ...).
+    files). csv and jsonl may be compressed (.gz, .bz2, .xz, .zst), and every format may be a folder
+    of such files. Default auto: told from the name's ending (.csv, .tsv.gz, .jsonl, .parquet, ...).
     """
     layout: Literal["auto", "labelled", "pairs", "scored", "text-image"] = "auto"
     """

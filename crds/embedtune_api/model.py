@@ -137,7 +137,10 @@ class Model(EncoderOptions):
     `embedtune run`). Required, unless text and image are given.
     """
     task: Literal["auto", "text-to-text", "image-to-image", "text-to-image"] = "auto"
-    """What the model is for. Default auto: told from the backbone."""
+    """
+    What the model is for. text-to-text or image-to-image takes one encoder of a CLIP-like backbone
+    alone. Default auto: told from the backbone.
+    """
     text: Encoder | None = None
     """The text encoder of a pair; goes with image."""
     image: Encoder | None = None

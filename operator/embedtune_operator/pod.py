@@ -111,6 +111,7 @@ def _environment(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -
         "OMP_NUM_THREADS": str(max(1, math.ceil(parse_quantity(limits["cpu"])))),
         contract.ENV_ENDPOINT: storage.endpoint or settings.s3_endpoint,
         contract.ENV_REGION: storage.region or settings.s3_region,
+        contract.ENV_ALLOW_PRIVATE: "1" if settings.trainer_private_addresses else None,
     }
     env: list[JsonObject] = [{"name": k, "value": v} for k, v in values.items() if v is not None]
     if storage.secret_ref is not None:

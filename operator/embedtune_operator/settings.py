@@ -24,6 +24,9 @@ class Settings:
     """Always, IfNotPresent or Never. EMBEDTUNE_TRAINER_PULL_POLICY, default IfNotPresent."""
     trainer_pull_secrets: tuple[str, ...]
     """Names of image pull Secrets in the jobs' namespaces. EMBEDTUNE_TRAINER_PULL_SECRETS."""
+    trainer_private_addresses: bool
+    """Whether images may come from private addresses, such as the cluster's own services.
+    EMBEDTUNE_TRAINER_PRIVATE_ADDRESSES, default false."""
     s3_endpoint: str | None
     """S3 service of jobs that name none. EMBEDTUNE_S3_ENDPOINT; without it, AWS."""
     s3_region: str | None
@@ -67,6 +70,10 @@ class Settings:
                 "TRAINER_PULL_POLICY", _one_of("IfNotPresent", "Always", "Never"), "IfNotPresent"
             ),
             trainer_pull_secrets=read("TRAINER_PULL_SECRETS", _names, ""),
+            trainer_private_addresses=read(
+                "TRAINER_PRIVATE_ADDRESSES", _one_of("false", "true"), "false"
+            )
+            == "true",
             s3_endpoint=read("S3_ENDPOINT", _url, ""),
             s3_region=read("S3_REGION", lambda value: value or None, ""),
             default_cpu=read("DEFAULT_CPU", _quantity, "1"),

@@ -38,6 +38,7 @@ PRIVATE = Settings.from_env(
         "EMBEDTUNE_TRAINER_IMAGE": "registry.example.com/trainer@sha256:abc",
         "EMBEDTUNE_TRAINER_PULL_POLICY": "Always",
         "EMBEDTUNE_TRAINER_PULL_SECRETS": "registry-1, registry-2",
+        "EMBEDTUNE_TRAINER_PRIVATE_ADDRESSES": "true",
         "EMBEDTUNE_SCRATCH_SIZE": "100Gi",
     }
 )

@@ -39,6 +39,7 @@ def test_the_image_is_required() -> None:
         ("TRAINER_IMAGE", "two words"),
         ("TRAINER_PULL_POLICY", "Sometimes"),
         ("TRAINER_PULL_SECRETS", "Upper"),
+        ("TRAINER_PRIVATE_ADDRESSES", "yes"),
         ("S3_ENDPOINT", "minio:9000"),
         ("DEFAULT_CPU", "many"),
         ("DEFAULT_MEMORY", "0"),

@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from embedtune_api.contract import ENV_ALLOW_PRIVATE
 from embedtune_trainer.errors import BadData, SourceNotFound, StorageUnavailable
 from embedtune_trainer.sources import web
-from embedtune_trainer.sources.web import ALLOW_PRIVATE, Limits, Web, is_public
+from embedtune_trainer.sources.web import Limits, Web, is_public
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv(ALLOW_PRIVATE, "1")
+    monkeypatch.setenv(ENV_ALLOW_PRIVATE, "1")
     Handler.asked = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -87,7 +88,7 @@ def test_what_is_not_taken(server, tmp_path, path, kind, said):
 
 
 def test_a_server_that_says_nothing(monkeypatch, tmp_path):
-    monkeypatch.setenv(ALLOW_PRIVATE, "1")
+    monkeypatch.setenv(ENV_ALLOW_PRIVATE, "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
         quick = Web(Limits(read_s=0.05, tries=1))
@@ -137,7 +138,7 @@ def test_addresses_that_are(address):
     ],
 )
 def test_private_addresses_are_refused(url, tmp_path, monkeypatch):
-    monkeypatch.delenv(ALLOW_PRIVATE, raising=False)
+    monkeypatch.delenv(ENV_ALLOW_PRIVATE, raising=False)
     with pytest.raises(BadData, match="is not a public address"):
         small().fetch_file(url, tmp_path / "y")
 
@@ -157,7 +158,7 @@ def answers(*addresses: str):
 
 def test_a_redirect_into_the_cluster_is_refused(server, tmp_path, monkeypatch):
     """The first server counts as public here; where it leads to is judged anew."""
-    monkeypatch.delenv(ALLOW_PRIVATE)
+    monkeypatch.delenv(ENV_ALLOW_PRIVATE)
     monkeypatch.setattr(web, "is_public", lambda address: address == "127.0.0.1")
     with pytest.raises(BadData, match=r"169\.254\.169\.254, which is not a public address"):
         small().fetch_file(f"{server}/to/http://169.254.169.254/secret", tmp_path / "y")
@@ -186,7 +187,7 @@ def certificate(tmp_path):
 @pytest.mark.parametrize("name", ["images.example", "127.0.0.1"])
 def test_over_tls_the_server_proves_the_name(name, certificate, tmp_path, monkeypatch):
     """The connection goes to an address, but it is the name that has to be in the certificate."""
-    monkeypatch.setenv(ALLOW_PRIVATE, "1")
+    monkeypatch.setenv(ENV_ALLOW_PRIVATE, "1")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
     monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

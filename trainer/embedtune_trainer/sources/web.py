@@ -18,10 +18,9 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
 
+from embedtune_api.contract import ENV_ALLOW_PRIVATE
 from embedtune_trainer.errors import BadData, SourceNotFound, StorageUnavailable
 
-ALLOW_PRIVATE: Final = "EMBEDTUNE_ALLOW_PRIVATE_ADDRESSES"
-"""Environment variable; 1 lets addresses through that only this network can reach."""
 CHUNK_BYTES: Final = 2**16
 MOST_REDIRECTS: Final = 5
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -183,12 +182,13 @@ def _address(parts: SplitResult, url: str) -> str:
     except (socket.gaierror, UnicodeError):
         raise SourceNotFound(f"{url}: the name {host} cannot be resolved; check it") from None
     addresses = [str(entry[4][0]) for entry in found]
-    if os.environ.get(ALLOW_PRIVATE) != "1":
+    if os.environ.get(ENV_ALLOW_PRIVATE) != "1":
         for address in addresses:
             if not is_public(address):
                 raise BadData(
                     f"{url}: {host} is {address}, which is not a public address; put the file on"
-                    f" S3, or allow such addresses with {ALLOW_PRIVATE}=1"
+                    f" S3, or allow such addresses with {ENV_ALLOW_PRIVATE}=1 (on a cluster its"
+                    " administrator does, by the chart's trainer.allowPrivateAddresses)"
                 )
     return addresses[0]
 
