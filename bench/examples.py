@@ -1,59 +1,58 @@
-"""Each example run as it stands on this machine: metrics before and after, speed, data wait.
+"""Each example run as it stands by the operator on the local cluster: metrics, speed, data wait.
 
 The share of the time in which the model waited for data tells whether reading, tokenising and
 decoding keep up with the step.
 """
 
 import argparse
-import logging
+import json
 import os
-import platform
+import re
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-from running import Outcome, run_example
+import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from localdemo.follow import follow
+from localdemo.setup import install_operator, user_data, user_namespace
+from localdemo.site import ROOT, Site, local_site
+
 RESULT = ROOT / "bench/results/examples.md"
 SHOWN = (
     *("precision_at_1", "recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "map"),
-    *("image_to_text_recall_at_1", "image_to_text_recall_at_10"),
+    *("image_to_text_recall_at_1", "image_to_text_recall_at_5", "image_to_text_recall_at_10"),
 )
+SPEED = re.compile(r"trained rows=(\S+) seconds=(\S+) rows_per_s=(\S+) data_wait=(\S+)")
 
 
-def section(name: str, outcome: Outcome) -> str:
-    """One example as Markdown."""
-    lines = [f"## {name}", "", f"| {outcome.loss} | before | after |", "|---|---|---|"]
-    lines += [
-        f"| {metric} | {outcome.before[metric]:.3f} | {outcome.after[metric]:.3f} |"
-        for metric in SHOWN
-        if metric in outcome.before
-    ]
+def run(site: Site, file: Path) -> str:
+    """One example to its end; its section in Markdown."""
+    metadata = yaml.safe_load(file.read_text())["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    user_namespace(site, namespace)
+    user_data(site, file)
+    site.kubectl("delete", "ftj", name, "-n", namespace, "--ignore-not-found")
+    load = os.getloadavg()[0]
+    site.kubectl("apply", "-f", str(file))
+    if not follow(site.kubectl, namespace, name):
+        raise RuntimeError(site.kubectl("describe", "ftj", name, "-n", namespace))
+    status = json.loads(site.kubectl("get", "ftj", name, "-n", namespace, "-o", "json"))["status"]
+    label = f"embedtune.dev/job-name={name}"
+    log = site.kubectl("logs", "-n", namespace, "-l", label, "--tail=-1")
+    found = SPEED.search(log)
+    if found is None:
+        raise RuntimeError(f"the log of {name} does not say how fast it was")
+    rows, seconds, rows_per_s, wait = found.groups()
+    before, after = status["metrics"]["before"], status["metrics"]["after"]
+    lines = [f"## {file.stem}", "", "| | before | after |", "|---|---|---|"]
+    lines += [f"| {m} | {before[m]} | {after[m]} |" for m in SHOWN if m in before]
     lines += [
         "",
-        f"{outcome.rows:,} rows in {outcome.seconds:.0f} s"
-        f" ({outcome.rows / outcome.seconds:.0f} rows/s);"
-        f" the model waited for data {outcome.wait_s / outcome.seconds:.1%} of the time.",
-        "",
+        f"{int(rows):,} rows in {seconds} s ({rows_per_s} rows/s); the model waited for data"
+        f" {wait} of the time. {datetime.now(UTC):%Y-%m-%d}, load before it {load:.1f}.",
     ]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Run them and write it down; those that are not run keep what was written."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of examples/NAME.yaml; none: all")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    files = sorted((ROOT / "examples").glob("*.yaml"))
-    kept = written()
-    for file in files:
-        if not options.names or file.stem in options.names:
-            load = os.getloadavg()[0]
-            kept[file.stem] = (
-                section(file.stem, run_example(file)) + f"Load before it: {load:.1f}.\n"
-            )
-            write({f.stem: kept[f.stem] for f in files if f.stem in kept})
+    return "\n".join(lines) + "\n"
 
 
 def written() -> dict[str, str]:
@@ -64,15 +63,28 @@ def written() -> dict[str, str]:
     return {part.split("\n")[0]: f"## {part.strip()}\n" for part in parts}
 
 
-def write(sections: dict[str, str]) -> None:
-    """All of them, under one head."""
-    head = (
-        "# The examples, as they stand\n\n"
-        "Command: `PYTHONPATH=local python bench/examples.py [NAME...]` on"
-        f" {platform.platform()}, {os.cpu_count()} cores; torch {torch.__version__}.\n"
-    )
-    RESULT.write_text("\n".join((head, *sections.values())))
+def main() -> int:
+    """Run them and write it down; those that are not run keep what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of examples/NAME.yaml; none: all")
+    options = parser.parse_args()
+    files = sorted((ROOT / "examples").glob("*.yaml"))
+    site = local_site()
+    site.provide_images()
+    install_operator(site)
+    sections = written()
+    for file in files:
+        if options.names and file.stem not in options.names:
+            continue
+        sections[file.stem] = run(site, file)
+        head = (
+            "# The examples, as they stand\n\nCommand: `PYTHONPATH=local python bench/examples.py"
+            f" [NAME...]` after `make images`, on the local cluster, {os.cpu_count()} cores.\n"
+        )
+        kept = (sections[f.stem] for f in files if f.stem in sections)
+        RESULT.write_text("\n".join((head, *kept)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

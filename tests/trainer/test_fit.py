@@ -76,7 +76,7 @@ def test_it_learns_and_reports(plain, rows):
     assert report.last_loss < report.first_loss
     assert report.largest_change > 0
     assert report.mean_terms > 0
-    assert recorder.notes == []
+    assert recorder.notes == ["trained"]
     assert not embedder.training
 
 

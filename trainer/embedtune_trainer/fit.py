@@ -255,6 +255,13 @@ def seed_everything(seed: int, epoch: int) -> None:
 
 
 def _note(report: FitReport, mixture: Mixture, epochs: int, reporter: Reporter) -> None:
+    reporter.note(
+        "trained",
+        rows=report.rows,
+        seconds=round(report.seconds, 1),
+        rows_per_s=round(report.rows / report.seconds, 1),
+        data_wait=f"{report.data_wait_ratio:.1%}",
+    )
     if report.largest_change == 0:
         reporter.note("training changed no weight: the model is the backbone as it was")
     if report.steps_without_terms:
