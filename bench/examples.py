@@ -12,10 +12,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from localdemo.follow import follow
-from localdemo.setup import install_operator, user_data, user_namespace
+from localdemo.setup import apply_anew, install_operator, job_name, user_data, user_namespace
 from localdemo.site import ROOT, Site, local_site
 
 RESULT = ROOT / "bench/results/examples.md"
@@ -28,13 +26,11 @@ SPEED = re.compile(r"trained rows=(\S+) seconds=(\S+) rows_per_s=(\S+) data_wait
 
 def run(site: Site, file: Path) -> str:
     """One example to its end; its section in Markdown."""
-    metadata = yaml.safe_load(file.read_text())["metadata"]
-    namespace, name = metadata["namespace"], metadata["name"]
+    namespace, name = job_name(file)
     user_namespace(site, namespace)
     user_data(site, file)
-    site.kubectl("delete", "ftj", name, "-n", namespace, "--ignore-not-found")
     load = os.getloadavg()[0]
-    site.kubectl("apply", "-f", str(file))
+    apply_anew(site, file)
     if not follow(site.kubectl, namespace, name):
         raise RuntimeError(site.kubectl("describe", "ftj", name, "-n", namespace))
     status = json.loads(site.kubectl("get", "ftj", name, "-n", namespace, "-o", "json"))["status"]

@@ -13,7 +13,6 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ import PIL
 import torch
 import torchvision
 from PIL import Image
+from rates import Outcome, table
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -36,18 +36,6 @@ RESULT = Path(__file__).parent / "results" / "images.md"
 HOW = Preprocessing((224, 224), 256, "bilinear")
 BATCH = 64
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One pass through one data set."""
-
-    data: str
-    system: str
-    turn: int
-    epoch: int
-    rows: int
-    seconds: float
 
 
 def on_white(path: str) -> Image.Image:
@@ -109,25 +97,12 @@ def check_same(folder: ImageFolder, threads: int) -> float:
     return largest
 
 
-def passes(data: str, system: str, turn: int, batches: Iterable[Tensor]) -> Iterator[Outcome]:
+def passes(data: str, system: str, batches: Iterable[Tensor]) -> Iterator[Outcome]:
     """Two epochs."""
     for epoch in (1, 2):
         begun = time.perf_counter()
         rows = sum(len(batch) for batch in batches)
-        yield Outcome(data, system, turn, epoch, rows, time.perf_counter() - begun)
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """Medians as Markdown."""
-    lines = ["| data | images | system | epoch | images/s |", "|---|---|---|---|---|"]
-    for key in dict.fromkeys((o.data, o.rows, o.system, o.epoch) for o in outcomes):
-        rates = [o.rows / o.seconds for o in outcomes if (o.data, o.rows, o.system, o.epoch) == key]
-        data, rows, system, epoch = key
-        lines.append(
-            f"| {data} | {rows} | {system} | {epoch} | {np.median(rates):.0f}"
-            f" ({min(rates):.0f} to {max(rates):.0f}) |"
-        )
-    return "\n".join(lines)
+        yield Outcome(data, system, epoch, rows, time.perf_counter() - begun)
 
 
 def main() -> None:
@@ -148,11 +123,12 @@ def main() -> None:
         for turn in range(options.turns):
             systems = {"embedtune": Ours, "ImageFolder + DataLoader": Theirs}
             for name in sorted(systems, reverse=turn % 2 == 1):
-                outcomes += passes(data, name, turn, systems[name](folder, options.threads))
+                outcomes += passes(data, name, systems[name](folder, options.threads))
                 print(*outcomes[-2:], sep="\n", flush=True)
+    rates = table(outcomes, "images")
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
-        f"# Images to batches of {BATCH} x 3 x 224 x 224\n\n{table(outcomes)}\n\n"
+        f"# Images to batches of {BATCH} x 3 x 224 x 224\n\n{rates}\n\n"
         f"The median of {options.turns} turns, with the least and the greatest. Before, the tensors"
         f" of both were compared: they differ by {largest:.1e} at most. In its second epoch"
         " embedtune has the images decoded that fit into 256 MiB.\n\n"

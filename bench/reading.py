@@ -15,8 +15,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import datasets
 import numpy as np
 import sentence_transformers
 import torch
+from rates import Outcome, table
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.data_collator import BaseDataCollator
 from torch.utils.data import DataLoader
@@ -44,17 +44,6 @@ SYSTEMS = {"embedtune": None, "datasets + ST": 0, "datasets + ST, 2 processes": 
 """Processes of torch's DataLoader, for the peer."""
 Ids = list[torch.Tensor]
 """Token numbers of a batch, a column each."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One pass through one file."""
-
-    data: str
-    system: str
-    epoch: int
-    rows: int
-    seconds: float
 
 
 class Ours:
@@ -141,20 +130,6 @@ def passes(data: str, system: str, make: Callable[[], Ours | Theirs]) -> Iterato
         begun = ended
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
-    """Medians as Markdown."""
-    lines = ["| data | rows | system | epoch | rows/s |", "|---|---|---|---|---|"]
-    found: dict[tuple[str, int, str, int], list[float]] = {}
-    for o in outcomes:
-        found.setdefault((o.data, o.rows, o.system, o.epoch), []).append(o.rows / o.seconds)
-    for (data, rows, system, epoch), rates in sorted(found.items(), key=lambda item: item[0]):
-        lines.append(
-            f"| {data} | {rows:,} | {system} | {epoch} | {np.median(rates):,.0f}"
-            f" ({min(rates):,.0f} to {max(rates):,.0f}) |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Run the comparison and write it down."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,9 +155,10 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as cache:
                     outcomes += passes(data, system, _begin(file, processor, model, workers, cache))
                 print(*outcomes[-2:], sep="\n", flush=True)
+    rates = table(outcomes, "rows")
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
-        f"# CSV files to batches of {BATCH} padded texts\n\n{table(outcomes)}\n\n"
+        f"# CSV files to batches of {BATCH} padded texts\n\n{rates}\n\n"
         f"The median of {options.turns} turns, with the least and the greatest. The first epoch"
         " includes the reading of the file. Before, the texts, the labels and the token numbers of"
         " all rows were compared: they are equal.\n\n"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from localassets import PackageGone
-from localassets.catalogue import ASSETS, named_in
+from localassets.catalogue import ASSETS, named_in, place
 
 FOLDER = Path("/tmp/embedtune")
 
@@ -35,16 +35,10 @@ def main() -> int:
     gone = 0
     for key in dict.fromkeys(keys):
         try:
-            source = ASSETS[key]()
+            print(place(key, options.folder))
         except PackageGone as error:
             print(f"{key}: {error}", file=sys.stderr)
             gone = 1
-            continue
-        link = options.folder / key
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(source)
-        print(link)
     return gone
 
 

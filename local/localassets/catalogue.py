@@ -37,3 +37,17 @@ def named_in(file: Path) -> list[str]:
     uris = re.findall(r"s3://([^\s,}\"']+)", file.read_text(encoding="utf-8"))
     found = ("/".join(uri.split("/")[:2]) for uri in uris)
     return list(dict.fromkeys(key for key in found if key in ASSETS))
+
+
+def place(key: str, folder: Path) -> Path:
+    """Link one asset as FOLDER/BUCKET/NAME, in place of what is there; the link.
+
+    Raises:
+        PackageGone: the registry does not have it any more.
+    """
+    source = ASSETS[key]()
+    link = folder / key
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(source)
+    return link

@@ -6,13 +6,18 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 from localassets.catalogue import ASSETS, named_in
 from localcluster import cluster, images
 from localcluster.say import Lacking, say
 from localdemo.follow import follow
-from localdemo.setup import SYSTEM_NAMESPACE, install_operator, user_data, user_namespace
+from localdemo.setup import (
+    SYSTEM_NAMESPACE,
+    apply_anew,
+    install_operator,
+    job_name,
+    user_data,
+    user_namespace,
+)
 from localdemo.site import ROOT, Site, existing_site, local_site, source_tag
 
 EXAMPLE = ROOT / "examples/trec.yaml"
@@ -45,8 +50,7 @@ def _demo() -> int:
     parser.add_argument("--example", type=Path, default=EXAMPLE, help="a file of examples/")
     arguments = parser.parse_args()
     job_file = arguments.example
-    metadata = yaml.safe_load(job_file.read_text())["metadata"]
-    namespace, name = metadata["namespace"], metadata["name"]
+    namespace, name = job_name(job_file)
     if arguments.context and not arguments.registry:
         parser.error("with KUBECONTEXT, REGISTRY names where its nodes can pull the images from")
     step = Steps()
@@ -61,8 +65,7 @@ def _demo() -> int:
     user_data(site, job_file)
     step(f"kubectl apply -f {job_file}")
     print(job_file.read_text())
-    site.kubectl("delete", "ftj", name, "-n", namespace, "--ignore-not-found")
-    site.kubectl("apply", "-f", str(job_file))
+    apply_anew(site, job_file)
     complete = follow(site.kubectl, namespace, name)
     step("kubectl get finetunejobs -A -o wide")
     print(site.kubectl("get", "finetunejobs", "-A", "-o", "wide"))

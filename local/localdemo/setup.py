@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from localassets.catalogue import ASSETS, named_in
 from localcluster.tools import tool
 from localdemo.site import ROOT, Site
@@ -50,6 +52,19 @@ def user_namespace(site: Site, name: str) -> None:
     }
     for item in (namespace, secret):
         site.kubectl("apply", "-f", "-", stdin=json.dumps(item))
+
+
+def job_name(job_file: Path) -> tuple[str, str]:
+    """Namespace and name of a FineTuneJob file."""
+    metadata = yaml.safe_load(job_file.read_text())["metadata"]
+    return metadata["namespace"], metadata["name"]
+
+
+def apply_anew(site: Site, job_file: Path) -> None:
+    """`kubectl apply`, once a job of that name is gone."""
+    namespace, name = job_name(job_file)
+    site.kubectl("delete", "ftj", name, "-n", namespace, "--ignore-not-found")
+    site.kubectl("apply", "-f", str(job_file))
 
 
 def user_data(site: Site, job_file: Path) -> None:

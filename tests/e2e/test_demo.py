@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from localassets import trec
 from localdemo.__main__ import EXAMPLE
-from localdemo.setup import user_namespace
+from localdemo.setup import apply_anew, user_namespace
 from localdemo.site import Site
 from tests.e2e.conftest import User
 
@@ -25,8 +25,7 @@ def finished(site: Site, tmp_path_factory: pytest.TempPathFactory) -> User:
     """The demo's job, run to its end."""
     user = User(site, NAMESPACE, tmp_path_factory.mktemp("demo"))
     user_namespace(site, NAMESPACE)
-    site.kubectl("delete", "ftj", NAME, "-n", NAMESPACE, "--ignore-not-found")
-    site.kubectl("apply", "-f", str(EXAMPLE))
+    apply_anew(site, EXAMPLE)
     assert user.finish(NAME, timeout_s=600)["state"] == "Complete"
     return user
 

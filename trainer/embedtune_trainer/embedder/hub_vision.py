@@ -19,7 +19,7 @@ from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.backbone import load_backbone
 from embedtune_trainer.embedder.features import Backbone, Feature, FeatureKind
 from embedtune_trainer.embedder.layers import Layer
-from embedtune_trainer.embedder.lora import merged_state_dict
+from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.naflex import NAFLEX, naflex_embedder
 from embedtune_trainer.embedder.saved import (
@@ -130,9 +130,7 @@ def vision_embedder(
     freeze_unused(network, family, own.kind)
 
     def write(embedder: Embedder, target: Path) -> None:
-        network.save_pretrained(
-            str(target), state_dict=merged_state_dict(network), safe_serialization=True
-        )
+        save_merged(network, target)
         content = raw if encoder.image_size is None else _resized(raw, how)
         (target / PREPROCESSOR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         described = {

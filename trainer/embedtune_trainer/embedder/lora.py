@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -93,6 +94,13 @@ def merged_state_dict(network: nn.Module) -> dict[str, Tensor]:
         elif not any(part.startswith("lora_") for part in name.split(".")):
             state[name] = tensor
     return state
+
+
+def save_merged(network: Any, folder: Path) -> None:  # noqa: ANN401  transformers leaves it untyped
+    """Save a network of transformers as it saves itself, adapters merged."""
+    network.save_pretrained(
+        str(folder), state_dict=merged_state_dict(network), safe_serialization=True
+    )
 
 
 def _delta(layer: nn.Module) -> Tensor:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.features import Backbone, Feature, FeatureKind
-from embedtune_trainer.embedder.lora import merged_state_dict
+from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.processor import Indices
 from embedtune_trainer.embedder.saved import (
@@ -194,9 +194,7 @@ def naflex_embedder(
         network.get_submodule("head").requires_grad_(False)
 
     def write(embedder: Embedder, target: Path) -> None:
-        network.save_pretrained(
-            str(target), state_dict=merged_state_dict(network), safe_serialization=True
-        )
+        save_merged(network, target)
         content = json.dumps({**raw, "max_num_patches": grid.most}, indent=2)
         (target / PREPROCESSOR).write_text(content + "\n", encoding="utf-8")
         described = {

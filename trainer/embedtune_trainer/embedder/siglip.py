@@ -22,7 +22,7 @@ from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.backbone import load_backbone
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES
-from embedtune_trainer.embedder.lora import merged_state_dict
+from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.pieces import PIECES, FromPieces
 from embedtune_trainer.embedder.saved import (
@@ -107,9 +107,7 @@ def siglip_text(
     files = {n: (folder / n).read_bytes() for n in TOKENIZER_FILES if (folder / n).is_file()}
 
     def write(embedder: Embedder, target: Path) -> None:
-        network.save_pretrained(
-            str(target), state_dict=merged_state_dict(network), safe_serialization=True
-        )
+        save_merged(network, target)
         for name, content in files.items():
             (target / name).write_bytes(content)
         write_settings(target, embedder, {"kind": SIGLIP_TEXT})

@@ -17,7 +17,7 @@ from embedtune_trainer.embedder.backbone import (
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
-from embedtune_trainer.embedder.lora import merged_state_dict
+from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.pooling import GEM
 from embedtune_trainer.embedder.saved import SETTINGS, read_text, write_text
@@ -89,9 +89,7 @@ def text_embedder(
     }
 
     def write(embedder: Embedder, target: Path) -> None:
-        network.save_pretrained(
-            str(target), state_dict=merged_state_dict(network), safe_serialization=True
-        )
+        save_merged(network, target)
         for name, content in files.items():
             (target / name).write_bytes(content)
         layers = tuple(saved_layers(list(embedder.layers)))
