@@ -38,11 +38,11 @@ from embedtune_api.spec import Dataset, Encoder, Objective, Training
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.evaluation.retrieval import same_label, search_metrics
-from embedtune_trainer.fit import fit
 from embedtune_trainer.mixture import build_mixture
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.rows.read import Wanted, read_rows
 from embedtune_trainer.rows.table import Items, LabelledRows, Texts
+from embedtune_trainer.training.fit import fit
 
 RESULT = Path(__file__).parent / "results" / "trec.md"
 EPOCHS, BATCH, RATE, MARGIN = 1, 64, 5e-5, 0.2

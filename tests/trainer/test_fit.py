@@ -11,11 +11,11 @@ from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.encoding import encode_parts
 from embedtune_trainer.errors import BadSpec, Diverged, Interrupted
-from embedtune_trainer.fit import fit
 from embedtune_trainer.mixture import augmentation_for, build_mixture
 from embedtune_trainer.objectives.choice import Entry, choose_losses
-from embedtune_trainer.optimizer import build_optimizer, learning_rate_factor
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
+from embedtune_trainer.training.fit import fit
+from embedtune_trainer.training.optimizers import build_optimizer, learning_rate_factor
 from tests.trainer import tiny
 
 

@@ -12,13 +12,13 @@ from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.encoding import Column, encode_rows
 from embedtune_trainer.errors import BadSpec, Interrupted
-from embedtune_trainer.fit import fit
 from embedtune_trainer.mixture import build_mixture
 from embedtune_trainer.negatives import MinedNegatives
 from embedtune_trainer.objectives import mining
 from embedtune_trainer.objectives.choice import Entry, choose_losses
 from embedtune_trainer.objectives.mining import NOTHING, Bipartite, mine
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
+from embedtune_trainer.training.fit import fit
 from tests.trainer import tiny
 from tests.trainer.test_fit import Recorder
 

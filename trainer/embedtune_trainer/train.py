@@ -27,9 +27,9 @@ from embedtune_trainer.sources.storage import Store
 if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
     from embedtune_trainer.evaluation.measures import Measure
-    from embedtune_trainer.fit import FitReport
     from embedtune_trainer.mixture import Mixture
     from embedtune_trainer.objectives.choice import Entry
+    from embedtune_trainer.training.watch import FitReport
 
 Stop = Callable[[], bool]
 
@@ -65,8 +65,8 @@ def run(
     _go_on(stop)
 
     from embedtune_trainer.evaluation.plan import headline_metric
-    from embedtune_trainer.fit import fit
     from embedtune_trainer.mixture import build_mixture
+    from embedtune_trainer.training.fit import fit
 
     entries, measure = _entries(spec, read, files)
     brought: dict[str, Fetched] = {}

@@ -1,0 +1,1 @@
+"""The training: its loop, its step, and what watches over it."""

@@ -1,0 +1,135 @@
+"""What the steps gave, summed up on the device, so that no step has to wait for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedtune_trainer.errors import Diverged
+from embedtune_trainer.progress import Reporter
+from embedtune_trainer.training.step import Outcome
+
+ADVICE: Final = "lower spec.training.learningRate or raise spec.training.warmupRatio"
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a training went.
+
+    Attributes:
+        seconds: from the first step's begin to the last one's end.
+        steps: optimizer steps.
+        rows: rows that the steps saw, repeats counted.
+        first_loss: of the first step.
+        last_loss: of the last step.
+        mean_terms: terms of the loss in a step (triplets above 0, or pairs), on average.
+        steps_without_terms: steps from which nothing was learnt.
+        largest_change: the largest change of any trained weight; 0 means that nothing was learnt.
+        data_wait_ratio: share of the seconds in which the model waited for data.
+    """
+
+    seconds: float
+    steps: int
+    rows: int
+    first_loss: float
+    last_loss: float
+    mean_terms: float
+    steps_without_terms: int
+    largest_change: float
+    data_wait_ratio: float
+
+
+class Watch:
+    """Sums over the steps, and the error when they lead nowhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.first_loss = self.last_loss = 0.0
+        self.rows = 0
+        self._terms = torch.zeros((), dtype=torch.float64, device=device)
+        self._empty = torch.zeros((), dtype=torch.int64, device=device)
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+        self._loss = torch.zeros((), device=device)
+        self._wait_s = 0.0
+        self._unreported_rows = 0
+        self._unreported_wait_s = 0.0
+
+    def add(self, outcome: Outcome, rows: int, wait_s: float) -> None:
+        """A step is done; nothing waits for its outcome."""
+        self._loss = outcome.loss
+        self._finite &= outcome.finite
+        self._terms += outcome.terms
+        self._empty += outcome.terms == 0
+        self.rows += rows
+        self._unreported_rows += rows
+        self._wait_s += wait_s
+        self._unreported_wait_s += wait_s
+
+    def report(self, reporter: Reporter, step: int, epoch: int) -> None:
+        """Wait for the last outcome, and tell it.
+
+        Raises:
+            Diverged: an embedding or a loss is not a number.
+        """
+        self.last_loss = float(self._loss)
+        if step == 1:
+            self.first_loss = self.last_loss
+        if not bool(self._finite):
+            raise Diverged(f"embeddings or loss are not numbers at or before step {step}; {ADVICE}")
+        reporter.step(step, epoch, self.last_loss, self._unreported_rows, self._unreported_wait_s)
+        self._unreported_rows = 0
+        self._unreported_wait_s = 0.0
+
+    def summary(
+        self, trained: Sequence[Tensor], seconds: float, steps: int, before: list[Tensor]
+    ) -> FitReport:
+        """What the training gave.
+
+        Args:
+            trained: the weights now.
+            seconds: that it took.
+            steps: that were taken.
+            before: the weights at its begin.
+
+        Raises:
+            Diverged: a weight is not a number.
+        """
+        changes = [
+            (now.detach() - then).abs().amax()
+            for now, then in zip(trained, before, strict=True)
+            if now.numel()
+        ]
+        change = float(torch.stack(changes).amax())
+        if not np.isfinite(change):
+            raise Diverged(f"a weight is not a number after step {steps}; {ADVICE}")
+        return FitReport(
+            seconds=seconds,
+            steps=steps,
+            rows=self.rows,
+            first_loss=self.first_loss,
+            last_loss=self.last_loss,
+            mean_terms=float(self._terms) / steps,
+            steps_without_terms=int(self._empty),
+            largest_change=change,
+            data_wait_ratio=self._wait_s / seconds,
+        )
+
+    def state_dict(self) -> dict[str, float | int]:
+        """The sums, for a checkpoint; waits for the device."""
+        return {
+            "first_loss": self.first_loss,
+            "rows": self.rows,
+            "terms": float(self._terms),
+            "empty": int(self._empty),
+            "wait_s": self._wait_s,
+        }
+
+    def load_state_dict(self, state: dict[str, float | int]) -> None:
+        """Go on from there."""
+        self.first_loss = float(state["first_loss"])
+        self.rows = int(state["rows"])
+        self._terms.fill_(state["terms"])
+        self._empty.fill_(state["empty"])
+        self._wait_s = float(state["wait_s"])
