@@ -1,6 +1,7 @@
 """`embedtune inspect` as a user types it, and that no weights are fetched for it."""
 
 import json
+import re
 from pathlib import Path
 from threading import Event
 
@@ -96,6 +97,24 @@ def test_a_pair_of_backbones(bert, tmp_path, capsys):
     assert [told[side]["embedding_dim"] for side in ("text", "image")] == [8, 8]
     assert main(["inspect", str(file), "--pooling", "max"]) == 64
     assert "say cut, pooling, projection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"maxSeqLength": 9999}, r"spec.model.maxSeqLength: 9999 is more than the \d+ tokens"),
+        (
+            {"text": {}, "image": {"backbone": "torchvision://resnet18"}},
+            "spec.model.text gives 32 dimensions, and spec.model.image 512: bring them to one",
+        ),
+    ],
+)
+def test_what_a_job_cannot_have_is_refused_as_its_run_would(model, said, bert, tmp_path, capsys):
+    (model.get("text", model))["backbone"] = bert.as_uri()
+    job = tiny.job(bert.as_uri(), "file:///t", "file:///o", model=model)
+    file = tiny.write_job(tmp_path / "job.yaml", job)
+    assert main(["inspect", str(file)]) == 64
+    assert re.search(said, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

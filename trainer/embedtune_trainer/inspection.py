@@ -46,15 +46,18 @@ def inspect_model(model: "Model", fetched: Mapping[str, "Fetched"]) -> Analyses:
     """
     from embedtune_trainer.embedder.clip import is_pair_folder
     from embedtune_trainer.embedder.inspect_pair import inspect_pair
+    from embedtune_trainer.embedder.pair_spec import check_one_space
 
     encoder = model.encoder
     if encoder is None:
         towers = {"text": model.text, "image": model.image}
-        return {
+        analyses = {
             name: inspect_backbone(tower, fetched.get(tower.backbone))
             for name, tower in towers.items()
             if tower is not None
         }
+        check_one_space(*(analysis.embedding_dim for analysis in analyses.values()))
+        return analyses
     found = fetched.get(encoder.backbone)
     if found is not None and found.folder is not None and is_pair_folder(found.folder):
         return inspect_pair(found.folder, model)

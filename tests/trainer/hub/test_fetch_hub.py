@@ -85,6 +85,20 @@ def test_what_is_in_the_cache_is_not_fetched_again_and_works_offline(hub, tmp_pa
     assert not hub.asked
 
 
+def test_a_saved_pair_is_fetched_whole(tmp_path):
+    side = {"config.json": b"{}", "model.safetensors": b"weights", "onnx/model.onnx": b"onnx"}
+    text = {**side, "modules.json": MODULES, "1_Pooling/config.json": b"{}"}
+    pair = {
+        "pair.json": b"{}",
+        "training.json": b"{}",
+        **{f"text/{name}": content for name, content in text.items()},
+        **{f"image/{name}": content for name, content in side.items()},
+    }
+    with serving(Hub({"models/org/pair": pair})) as hub:
+        found = fetched(opened(tmp_path, hub.endpoint), "hf://org/pair", tmp_path)
+    assert names(found.folder) == {name for name in pair if "onnx" not in name}
+
+
 def test_a_pickle_is_taken_where_there_is_no_safetensors():
     assert model_files(["pytorch_model.bin", "a.onnx"]) == ["pytorch_model.bin"]
     sharded = ["model-00001-of-00002.safetensors", "model.safetensors.index.json"]

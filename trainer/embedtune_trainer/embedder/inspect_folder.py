@@ -14,6 +14,7 @@ from embedtune_trainer.embedder.assemble import Own, build_parts
 from embedtune_trainer.embedder.backbone import (
     UNUSED,
     network_class,
+    position_limit,
     read_config,
     token_dim,
     usual_pooling,
@@ -36,7 +37,7 @@ from embedtune_trainer.embedder.naflex import probe as probe_patches
 from embedtune_trainer.embedder.saved import SETTINGS, own_of, read_settings, read_text
 from embedtune_trainer.embedder.siglip import SiglipTextBackbone, fixed_length, is_siglip_text
 from embedtune_trainer.embedder.surgery import Surgery
-from embedtune_trainer.embedder.text import TextBackbone
+from embedtune_trainer.embedder.text import TextBackbone, check_length
 from embedtune_trainer.embedder.text_cut import end_after, possible_cuts, probe
 from embedtune_trainer.embedder.trace import BATCH, Trace, trace
 from embedtune_trainer.errors import UnsupportedModel
@@ -101,6 +102,7 @@ def text_encoder(
     under: str = "",
 ) -> Analysis:
     """A transformer over tokens, as text.text_embedder makes an encoder of it."""
+    check_length(encoder, position_limit(network))
     sizes = module_sizes(network)
     inputs = probe(network)
     run = _followed(network, inputs)

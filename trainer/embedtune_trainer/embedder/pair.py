@@ -20,7 +20,7 @@ from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import NOTHING_LEFT, load_folder, trainable
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.open_clip import as_transformers
-from embedtune_trainer.embedder.pair_spec import Tower, split_encoder
+from embedtune_trainer.embedder.pair_spec import Tower, check_one_space, split_encoder
 from embedtune_trainer.embedder.whole_clip import WholeClip, can_be_whole
 from embedtune_trainer.errors import BadSpec, UnsupportedModel
 from embedtune_trainer.sources.fetch import Fetched
@@ -63,11 +63,7 @@ class TextImagePair(nn.Module):
             BadSpec: their embeddings differ in dimension, or nothing is left to train.
         """
         super().__init__()
-        if text.embedding_dim != image.embedding_dim:
-            raise BadSpec(
-                f"spec.model.text gives {text.embedding_dim} dimensions, and spec.model.image"
-                f" {image.embedding_dim}: bring them to one space by projection.dim in either"
-            )
+        check_one_space(text.embedding_dim, image.embedding_dim)
         self.text = text
         self.image = image
         if not any(p.requires_grad for p in self.parameters()):

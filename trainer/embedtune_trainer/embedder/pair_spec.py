@@ -37,6 +37,19 @@ class Tower:
         return cls(name, tuple(found), tuple(linear))
 
 
+def check_one_space(text_dim: int, image_dim: int) -> None:
+    """Refuse two encoders whose embeddings differ in dimension.
+
+    Raises:
+        BadSpec: they do.
+    """
+    if text_dim != image_dim:
+        raise BadSpec(
+            f"spec.model.text gives {text_dim} dimensions, and spec.model.image {image_dim}:"
+            " bring them to one space by projection.dim in either"
+        )
+
+
 def split_encoder(encoder: Encoder, text: Tower, image: Tower) -> tuple[Encoder, Encoder]:
     """What each encoder is told.
 

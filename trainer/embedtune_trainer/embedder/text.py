@@ -119,9 +119,19 @@ def _max_length(
     if encoder.max_seq_length is None:
         own = found.max_length or min(tokenizer_limit, LONGEST)
         return min(own, positions or own)
-    if positions is not None and encoder.max_seq_length > positions:
-        raise BadSpec(
-            f"spec.model.maxSeqLength: {encoder.max_seq_length} is more than the {positions} tokens"
-            " that the backbone can take"
-        )
+    check_length(encoder, positions)
     return encoder.max_seq_length
+
+
+def check_length(encoder: Encoder, positions: int | None) -> None:
+    """Refuse a maxSeqLength that the backbone has no positions for.
+
+    Raises:
+        BadSpec: it is more.
+    """
+    wanted = encoder.max_seq_length
+    if wanted is not None and positions is not None and wanted > positions:
+        raise BadSpec(
+            f"spec.model.maxSeqLength: {wanted} is more than the {positions} tokens that the"
+            " backbone can take"
+        )

@@ -14,7 +14,13 @@ from threading import Event
 from typing import Any, Final, TypeVar
 
 from embedtune_trainer.errors import BadSpec, SourceNotFound, TrainerError
-from embedtune_trainer.sources.hub_files import HubUri, dataset_files, model_files, parse_hub_uri
+from embedtune_trainer.sources.hub_files import (
+    HubUri,
+    dataset_files,
+    model_files,
+    model_roots,
+    parse_hub_uri,
+)
 from embedtune_trainer.sources.storage import Patience, RetryPolicy
 
 log = logging.getLogger(__name__)
@@ -85,8 +91,7 @@ class HubStore:
         if found.kind == "dataset":
             wanted = dataset_files(names, found.path)
         else:
-            folders = self._module_folders(uri, found, sha) if MODULES in names else set()
-            wanted = model_files(names, folders)
+            wanted = model_files(names, self._module_folders(uri, found, sha, names))
         if only is not None:
             wanted = [name for name in wanted if PurePosixPath(name).name in only]
         if not wanted:
@@ -106,13 +111,21 @@ class HubStore:
         info = ask(found.repository, revision=found.revision)
         return str(info.sha), [sibling.rfilename for sibling in info.siblings or []]
 
-    def _module_folders(self, uri: str, found: HubUri, sha: str) -> set[str]:
-        """Folders of sentence-transformers' modules; a broken list shows when it is loaded."""
-        folder = self._trying(uri, lambda patience: self._download(found, sha, [MODULES], patience))
-        try:
-            return {str(module["path"]) for module in json.loads((folder / MODULES).read_bytes())}
-        except (ValueError, KeyError, TypeError):
-            return set()
+    def _module_folders(
+        self, uri: str, found: HubUri, sha: str, names: Collection[str]
+    ) -> set[str]:
+        """Folders of a pair's encoders, and of sentence-transformers' modules in all of them.
+
+        A list of modules that is broken shows when it is loaded.
+        """
+        roots = model_roots(names)
+        lists = [name for name in (str(PurePosixPath(r, MODULES)) for r in roots) if name in names]
+        folders = set(roots)
+        if lists:
+            snapshot = self._trying(uri, lambda own: self._download(found, sha, lists, own))
+            for name in lists:
+                folders |= {str(PurePosixPath(name).parent / m) for m in _modules(snapshot / name)}
+        return folders
 
     def _download(
         self, found: HubUri, sha: str, names: list[str], patience: Patience | None
@@ -160,6 +173,14 @@ class HubStore:
                 why = passing_reason(error, uri, self._endpoint, signed=self._token is not None)
             log.warning("hub trouble uri=%s try=%d why=%r", uri, patience.tries, why)
             patience.wait_or_raise(uri, why)
+
+
+def _modules(path: Path) -> set[str]:
+    """Folders that a modules.json names; none if it is broken."""
+    try:
+        return {str(module["path"]) for module in json.loads(path.read_bytes())}
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def _watching(patience: Patience) -> Any:  # noqa: ANN401  a subclass of tqdm, which is untyped

@@ -16,6 +16,9 @@ _OTHER_SAFE: Final = re.compile(r"[^/]*\.safetensors(\.index\.json)?")
 _OTHER: Final = re.compile(r"[^/]*\.(safetensors|bin)(\.index\.json)?")
 _BESIDE: Final = (".json", ".txt", ".model", ".jinja", ".codes")
 """Configurations, vocabularies, chat templates: all small."""
+_PAIR: Final = "pair.json"
+_PAIRED: Final = ("text", "image", "clip")
+"""Folders of a text-image pair that embedtune saved, beside its pair.json."""
 _NO_DATA: Final = (".py", ".gitattributes", ".gitignore", "README.md")
 
 
@@ -56,15 +59,20 @@ def parse_hub_uri(uri: str) -> HubUri:
     return found
 
 
+def model_roots(names: Collection[str]) -> tuple[str, ...]:
+    """The folders that hold a model each: the repository's own, and those of a saved pair."""
+    return ("", *_PAIRED) if _PAIR in names else ("",)
+
+
 def model_files(names: Iterable[str], module_folders: Collection[str] = ()) -> list[str]:
     """The files that make a model: configurations, tokenizer, and weights in one form only.
 
     Args:
         names: all files of the repository.
-        module_folders: folders that modules.json names; others hold what is not used here (ONNX,
-            OpenVINO, checkpoints in between).
+        module_folders: folders besides the repository's own that are part of the model; others
+            hold what is not used here (ONNX, OpenVINO, checkpoints in between).
     """
-    folders: dict[str, list[str]] = {"": [], **{folder.strip("/"): [] for folder in module_folders}}
+    folders: dict[str, list[str]] = {"": [], **{_plain(folder): [] for folder in module_folders}}
     for name in names:
         if (folder := _folder(name)) in folders:
             folders[folder].append(name)
@@ -92,5 +100,8 @@ def _wanted(names: list[str]) -> list[str]:
 
 
 def _folder(name: str) -> str:
-    parent = str(PurePosixPath(name).parent)
-    return "" if parent == "." else parent
+    return _plain(str(PurePosixPath(name).parent))
+
+
+def _plain(folder: str) -> str:
+    return "" if folder == "." else folder.strip("/")
