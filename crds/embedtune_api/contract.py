@@ -48,6 +48,8 @@ class ExitCode(IntEnum):
     NOT_FOUND = 67
     ACCESS_DENIED = 68
     DIVERGED = 69
+    COLLAPSED = 70
+    NOTHING_LEARNT = 71
     STORAGE_UNAVAILABLE = 80
     INTERRUPTED = 81
     INTERNAL_ERROR = 82
@@ -71,6 +73,8 @@ _REASONS: Final = {
     ExitCode.NOT_FOUND: reasons.NOT_FOUND,
     ExitCode.ACCESS_DENIED: reasons.ACCESS_DENIED,
     ExitCode.DIVERGED: reasons.DIVERGED,
+    ExitCode.COLLAPSED: reasons.COLLAPSED,
+    ExitCode.NOTHING_LEARNT: reasons.NOTHING_LEARNT,
     ExitCode.STORAGE_UNAVAILABLE: reasons.STORAGE_UNAVAILABLE,
     ExitCode.INTERRUPTED: reasons.INTERRUPTED,
     ExitCode.INTERNAL_ERROR: reasons.INTERNAL_ERROR,
@@ -114,7 +118,10 @@ class TrainResult(ApiModel):
     model: ModelRef | None = None
     """Set if and only if the manifest is in its place."""
     metrics: Metrics | None = None
+    gated: bool = False
+    """Whether the model had to be better than the backbone, and is."""
     failure: Failure | None = None
+    """With a model: why it is not what was asked for, though it is in its place."""
     train_seconds: Annotated[float, Field(ge=0)] | None = None
     """Seconds from the first step's begin to the last one's end."""
 

@@ -151,7 +151,7 @@ def _failed_attempts(observed: Observed) -> int:
 
 def _progress(before: FineTuneJobStatus, observed: Observed, finding: Finding) -> Progress | None:
     last = before.progress
-    if finding.state == "Complete":
+    if finding.result is not None:
         last = last or Progress(summary="", phase="", percent=0, epoch=0, step=0, steps=0)
         return last.model_copy(
             update={
@@ -166,7 +166,7 @@ def _progress(before: FineTuneJobStatus, observed: Observed, finding: Finding) -
     if finding.state == "Failed":
         return last
     if not finding.running:
-        return None  # the next attempt starts from nothing
+        return None  # until the next attempt says where it goes on
     return observed.progress or (last if before.reason == reasons.TRAINING else None)
 
 

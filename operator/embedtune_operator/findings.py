@@ -96,7 +96,7 @@ def trainer_done(scene: Scene) -> Finding | None:
             f"the trainer in pod {pod} ended without reporting a model: {error}. Check that the"
             " trainer's image belongs to this operator's version",
         )
-    if result.failure is not None:
+    if result.failure is not None and result.model is None:
         return _failed(result.failure.reason, result.failure.message)
     if result.model is None or result.model.uri.rstrip("/") != uri.rstrip("/"):
         where = f"at {result.model.uri}" if result.model else "nowhere"
@@ -105,9 +105,12 @@ def trainer_done(scene: Scene) -> Finding | None:
             f"the trainer in pod {pod} reports its model {where} and not at {uri}. Check that the"
             " trainer's image belongs to this operator's version",
         )
-    return Finding(
-        "Complete", reasons.SUCCEEDED, f"the model is at {result.model.uri}", result=result
-    )
+    place = f"the model is at {result.model.uri}"
+    if result.failure is not None:
+        why = f"{result.failure.message}; {place}"
+        return Finding("Failed", result.failure.reason, why, stalled=True, result=result)
+    reason = reasons.IMPROVED if result.gated else reasons.SUCCEEDED
+    return Finding("Complete", reason, place, result=result)
 
 
 def child_failed(scene: Scene) -> Finding | None:
@@ -209,7 +212,7 @@ def pod_deleted(scene: Scene) -> Finding | None:
         "Pending",
         reasons.RETRYING,
         f"{cause.message if cause else 'the pod goes'}; another is made when it is gone, and"
-        " starts again from the first step",
+        " goes on from the last checkpoint",
     )
 
 
@@ -333,7 +336,7 @@ def between_attempts(scene: Scene) -> Finding | None:
     why = f"{failure.reason}: {failure.message}" if failure else "an attempt failed"
     return _pending(
         reasons.RETRYING,
-        f"{why}. Another pod is made after a while and starts again from the first step",
+        f"{why}. Another pod is made after a while and goes on from the last checkpoint",
     )
 
 

@@ -46,6 +46,16 @@ RESULT = json.dumps(
         "trainSeconds": 70.5,
     }
 )
+GATED = json.dumps(json.loads(RESULT) | {"gated": True})
+NOT_IMPROVED = json.dumps(
+    json.loads(RESULT)
+    | {
+        "failure": {
+            "reason": "NotImproved",
+            "message": "ndcg_at_10 rose by 0.1700, spec.data.evaluation.gate asks for 0.2000",
+        }
+    }
+)
 PROGRESS = Progress(summary="10%", phase="Training", percent=10, epoch=1, step=20, steps=200)
 BAD_DATA = json.dumps(
     {"version": 1, "failure": {"reason": "BadData", "message": "row 7, column label: blank"}}
@@ -89,6 +99,8 @@ CASES: dict[str, Observed] = {
         child(failed=1), (ended(82, "Traceback", name="a"), running(name="b"))
     ),
     "succeeded": Observed(child(), (ended(0, RESULT, "Completed"),)),
+    "improved": Observed(child(), (ended(0, GATED, "Completed"),)),
+    "not-improved": Observed(child(), (ended(0, NOT_IMPROVED, "Completed"),)),
     "no-result": Observed(child(), (ended(0, ""),)),
     "other-place": Observed(child(), (ended(0, RESULT.replace(OUTPUT, "s3://x/")),)),
     "bad-data": Observed(
@@ -148,7 +160,7 @@ def test_a_second_look_changes_nothing(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("terminal", ["succeeded", "bad-data"])
+@pytest.mark.parametrize("terminal", ["succeeded", "not-improved", "bad-data"])
 def test_terminal_conditions_latch(case: str, terminal: str) -> None:
     done = plan(stored(), CASES[terminal]).status
     after = plan(stored(done), CASES[case])

@@ -136,7 +136,7 @@ def test_pod_is_deleted_under_it(operator: OperatorProcess, ns: Namespace) -> No
     ns.delete("pods", first, grace_s=30)
     status = ns.wait_reason("Retrying")
     assert status["lastFailure"]["reason"] == "PodDeleted"
-    assert "starts again" in condition(status, "Running")["message"]
+    assert "goes on from the last checkpoint" in condition(status, "Running")["message"]
     ns.end(first, 81)
     ns.delete("pods", first)
     ns.start_training(other_than=first)

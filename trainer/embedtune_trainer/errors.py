@@ -7,7 +7,9 @@
     │   ├── UnsupportedModel       the backbone's folder cannot be loaded
     │   ├── SourceNotFound         a URI names nothing
     │   ├── AccessDenied           the storage refuses the credentials
-    │   └── Diverged               the loss is not a number
+    │   ├── Diverged               the loss is not a number
+    │   ├── Collapsed              all embeddings have become alike
+    │   └── NothingLearnt          no step had anything to learn from
     └── RetryableError
         ├── StorageUnavailable     the storage does not answer
         └── Interrupted            told to stop
@@ -64,6 +66,18 @@ class Diverged(FinalError):
     """The loss is not a number any more."""
 
     exit_code = ExitCode.DIVERGED
+
+
+class Collapsed(FinalError):
+    """All embeddings have become one and the same, or lie on a line."""
+
+    exit_code = ExitCode.COLLAPSED
+
+
+class NothingLearnt(FinalError):
+    """No step had anything to learn from, or no weight has changed."""
+
+    exit_code = ExitCode.NOTHING_LEARNT
 
 
 class RetryableError(TrainerError):
