@@ -10,7 +10,13 @@ from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.encoding import encode_parts
-from embedtune_trainer.errors import BadSpec, Diverged, Interrupted
+from embedtune_trainer.errors import (
+    BadSpec,
+    Collapsed,
+    Diverged,
+    Interrupted,
+    NothingLearnt,
+)
 from embedtune_trainer.mixture import augmentation_for, build_mixture
 from embedtune_trainer.objectives.choice import Entry, choose_losses
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
@@ -144,13 +150,30 @@ def test_a_loss_that_is_not_a_number_ends_it(plain, rows):
         train_here(embedder, rows, Training(batch_size=32), Recorder())
 
 
-def test_steps_that_learn_nothing_are_said(plain, rows):
+def test_nothing_to_learn_from_ends_it_after_an_epoch(plain):
     recorder = Recorder()
-    same = LabelledRows(Texts(["cat"] * 8), ["a", "b"] * 4, "t.csv")
+    apart = LabelledRows(Texts(["cat", "paris"] * 40), ["animal", "city"] * 40, "t.csv")
     embedder = load(plain)
-    report = train_here(embedder, same, Training(batch_size=8, epochs=1), recorder)
-    if report.steps_without_terms:
-        assert "steps without a triplet to learn from" in recorder.notes
+    for module in embedder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    options = Training(batch_size=16, epochs=2)
+    encoders = Encoders.single(embedder)
+    objective = Objective(loss_options={"margin": 1e-5})
+    mixture = build_mixture(encoders, (Entry(apart),), objective, options)
+    with pytest.raises(NothingLearnt, match=r"loss was 0 in each of the first \d+ steps"):
+        fit(encoders, mixture, options, recorder)
+    assert {step[1] for step in recorder.steps} == {1}
+
+
+def test_embeddings_that_are_all_alike_end_it(plain, rows):
+    embedder = load(plain)
+    with torch.no_grad():
+        for name, parameter in embedder.backbone.network.named_parameters():
+            if "embeddings" in name and parameter.ndim == 2:
+                parameter.zero_()
+    with pytest.raises(Collapsed, match="all embeddings are the same after step"):
+        train_here(embedder, rows, Training(batch_size=32, learning_rate=1e-9), Recorder())
 
 
 def test_learning_rate_rises_and_falls():

@@ -69,7 +69,7 @@ class Diverged(FinalError):
 
 
 class Collapsed(FinalError):
-    """All embeddings have become one and the same, or lie on a line."""
+    """All embeddings have become one and the same."""
 
     exit_code = ExitCode.COLLAPSED
 

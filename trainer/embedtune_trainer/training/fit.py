@@ -34,6 +34,8 @@ def fit(
 
     Raises:
         Diverged: the loss or a weight is not a number.
+        Collapsed: all embeddings have become alike.
+        NothingLearnt: no step of the first epoch had anything to learn from, or no weight changed.
         Interrupted: stop() was true before a step.
     """
     run = _Run(encoders, mixture, training, reporter, stop)
@@ -84,6 +86,7 @@ class _Run:
                 if waited or step in (1, self.steps):
                     reported = now
                     self.watch.report(self.reporter, step, epoch + 1)
+            self.watch.check_learning(step)
         seconds = time.perf_counter() - begun
         return self.watch.summary(self.stepper.trained, seconds, step, before)
 
@@ -132,8 +135,6 @@ def _note(report: FitReport, mixture: Mixture, epochs: int, reporter: Reporter) 
         rows_per_s=round(report.rows / report.seconds, 1),
         data_wait=f"{report.data_wait_ratio:.1%}",
     )
-    if report.largest_change == 0:
-        reporter.note("training changed no weight: the model is the backbone as it was")
     if report.steps_without_terms:
         reporter.note(
             "steps without a triplet to learn from",

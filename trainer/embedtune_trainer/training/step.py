@@ -27,11 +27,13 @@ class Outcome:
         terms: scalar, how many triplets or rows it is the average of.
         finite: scalar bool, whether the loss and all embeddings are numbers: no miner picks a
             triplet of NaN, so that the loss alone would be 0.
+        embedded: (B, D) of each column, without a gradient.
     """
 
     loss: Tensor
     terms: Tensor
     finite: Tensor
+    embedded: tuple[Tensor, ...]
 
 
 class Stepper:
@@ -63,10 +65,11 @@ class Stepper:
         nn.utils.clip_grad_norm_(self.trained, MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        found = tuple(embeddings.detach() for embeddings in embedded)
         finite = loss.loss.detach().isfinite()
-        for embeddings in embedded:
-            finite = finite & embeddings.detach().isfinite().all()
-        return Outcome(loss.loss.detach(), loss.terms, finite)
+        for embeddings in found:
+            finite = finite & embeddings.isfinite().all()
+        return Outcome(loss.loss.detach(), loss.terms, finite, found)
 
     def state_dict(self) -> dict[str, object]:
         """All that the next step depends on but the weights."""

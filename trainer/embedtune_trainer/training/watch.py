@@ -8,11 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedtune_trainer.errors import Diverged
+from embedtune_trainer.errors import Collapsed, Diverged, NothingLearnt
 from embedtune_trainer.progress import Reporter
+from embedtune_trainer.training.collapse import LEAST_SPREAD, effective_rank, spread
 from embedtune_trainer.training.step import Outcome
 
 ADVICE: Final = "lower spec.training.learningRate or raise spec.training.warmupRatio"
+NOTHING: Final = (
+    "the classes are far apart already, or no two rows of a batch belong together; set another"
+    " spec.objective.loss, a larger margin in lossOptions, or other data"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class FitReport:
         last_loss: of the last step.
         mean_terms: terms of the loss in a step (triplets above 0, or pairs), on average.
         steps_without_terms: steps from which nothing was learnt.
-        largest_change: the largest change of any trained weight; 0 means that nothing was learnt.
+        largest_change: the largest change of any trained weight, above 0.
+        effective_rank: of the last batch's embeddings, see collapse.
         data_wait_ratio: share of the seconds in which the model waited for data.
     """
 
@@ -39,6 +45,7 @@ class FitReport:
     mean_terms: float
     steps_without_terms: int
     largest_change: float
+    effective_rank: float
     data_wait_ratio: float
 
 
@@ -52,6 +59,7 @@ class Watch:
         self._empty = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._loss = torch.zeros((), device=device)
+        self._embedded: Sequence[Tensor] = ()
         self._wait_s = 0.0
         self._unreported_rows = 0
         self._unreported_wait_s = 0.0
@@ -59,9 +67,10 @@ class Watch:
     def add(self, outcome: Outcome, rows: int, wait_s: float) -> None:
         """A step is done; nothing waits for its outcome."""
         self._loss = outcome.loss
+        self._embedded = outcome.embedded
         self._finite &= outcome.finite
         self._terms += outcome.terms
-        self._empty += outcome.terms == 0
+        self._empty += (outcome.terms == 0) | (outcome.loss == 0)
         self.rows += rows
         self._unreported_rows += rows
         self._wait_s += wait_s
@@ -82,6 +91,18 @@ class Watch:
         self._unreported_rows = 0
         self._unreported_wait_s = 0.0
 
+    def check_learning(self, step: int) -> None:
+        """Judge an epoch by its last batch; waits for the device.
+
+        Raises:
+            Collapsed: its embeddings are all alike.
+            NothingLearnt: none of the steps so far had anything to learn from.
+        """
+        if int(self._empty) == step:
+            raise NothingLearnt(f"the loss was 0 in each of the first {step} steps: {NOTHING}")
+        if any(len(x) > 1 and float(spread(x)) < LEAST_SPREAD for x in self._embedded):
+            raise Collapsed(f"all embeddings are the same after step {step}; {ADVICE}")
+
     def summary(
         self, trained: Sequence[Tensor], seconds: float, steps: int, before: list[Tensor]
     ) -> FitReport:
@@ -95,6 +116,7 @@ class Watch:
 
         Raises:
             Diverged: a weight is not a number.
+            NothingLearnt: no weight has changed.
         """
         changes = [
             (now.detach() - then).abs().amax()
@@ -104,6 +126,8 @@ class Watch:
         change = float(torch.stack(changes).amax())
         if not np.isfinite(change):
             raise Diverged(f"a weight is not a number after step {steps}; {ADVICE}")
+        if change == 0:
+            raise NothingLearnt(f"no weight has changed in {steps} steps: {NOTHING}")
         return FitReport(
             seconds=seconds,
             steps=steps,
@@ -113,6 +137,7 @@ class Watch:
             mean_terms=float(self._terms) / steps,
             steps_without_terms=int(self._empty),
             largest_change=change,
+            effective_rank=min(float(effective_rank(x)) for x in self._embedded),
             data_wait_ratio=self._wait_s / seconds,
         )
 
