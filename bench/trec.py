@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,9 @@ class Silent:
         """Nothing."""
 
     def step(self, step: int, epoch: int, loss: float, rows: int, data_wait_s: float) -> None:
+        """Nothing."""
+
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
     def note(self, message: str, **facts: object) -> None:

@@ -27,7 +27,7 @@ from tests.trainer import tiny
 
 class Recorder:
     def __init__(self):
-        self.steps, self.notes, self.begun = [], [], None
+        self.steps, self.notes, self.measurements, self.begun = [], [], [], None
 
     def phase(self, name):
         pass
@@ -37,6 +37,9 @@ class Recorder:
 
     def step(self, step, epoch, loss, rows, data_wait_s):
         self.steps.append((step, epoch, loss, rows))
+
+    def measured(self, step, epoch, metrics):
+        self.measurements.append((step, epoch, dict(metrics)))
 
     def note(self, message, **facts):
         self.notes.append(message)

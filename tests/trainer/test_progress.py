@@ -34,6 +34,7 @@ def train(reporter: Reporter, clock: Clock, steps: int = 20, step_s: float = 1.0
         clock.now += step_s
         epoch = 1 if step <= steps // 2 else 2
         reporter.step(step, epoch, 1.0 / step, 64, step_s / 4)
+        reporter.measured(step, epoch, {"learning_rate": 1e-5})
 
 
 def test_the_rate_is_of_the_last_seconds(clock: Clock) -> None:
@@ -103,6 +104,7 @@ def test_the_log_has_a_line_every_two_seconds(
     caplog.set_level(logging.INFO)
     reporter = LogReporter(clock)
     train(reporter, clock, steps=10, step_s=0.5)
+    reporter.measured(10, 2, {"ndcg_at_10": 0.75, "learning_rate": 0.0})
     reporter.note("held out", rows=12, uri="file:///a b", share=0.123456)
     assert caplog.messages == [
         "phase=Training",
@@ -111,6 +113,7 @@ def test_the_log_has_a_line_every_two_seconds(
         "progress=50% epoch=1/2 step=5/10 loss=0.2000 samples_per_s=128 eta=0:02",
         "progress=90% epoch=2/2 step=9/10 loss=0.1111 samples_per_s=128 eta=0:00",
         "progress=100% epoch=2/2 step=10/10 loss=0.1000 samples_per_s=128 eta=0:00",
+        "measured step=10 epoch=2 ndcg_at_10=0.75",
         "held out rows=12 uri='file:///a b' share=0.1235",
     ]
 
@@ -120,9 +123,12 @@ def test_the_bar_shows_the_same(clock: Clock) -> None:
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     with ConsoleReporter(console) as reporter:
         train(reporter, clock)
+        reporter.measured(20, 2, {"map": 0.5})
         reporter.note("a note", rows=3)
     shown = screen.getvalue()
     assert "a note rows=3" in shown
+    assert "measured step=20 epoch=2 map=0.5" in shown
+    assert "learning_rate" not in shown
     assert "Training" in shown
     assert "100%  epoch 2/2  loss 0.0500" in shown
 

@@ -1,12 +1,14 @@
 """What `embedtune run` shows at a terminal: a bar while it works, a table at the end."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from embedtune_api.contract import TrainResult
 from embedtune_api.status import Metrics
-from embedtune_trainer.progress import Pace, clock_time, sentence
+from embedtune_trainer.progress import OF_THE_STEP, Pace, clock_time, sentence
 from embedtune_trainer.usage import Kind, loading
 
 
@@ -50,6 +52,12 @@ class ConsoleReporter:
             f"  {reading.samples_per_second:.0f} rows/s  {clock_time(reading.eta_s)} left"
         )
         self._bar.update(self._task, completed=step, facts=facts)
+
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """See Reporter."""
+        shown = {name: value for name, value in metrics.items() if name not in OF_THE_STEP}
+        if shown:
+            self.note("measured", step=step, epoch=epoch, **shown)
 
     def note(self, message: str, **facts: object) -> None:
         """See Reporter."""

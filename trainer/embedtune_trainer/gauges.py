@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -70,6 +70,9 @@ class PrometheusReporter:
         self._eta.set(reading.eta_s)
         self._wait.set(reading.data_wait_ratio)
         self._memory.set(self._gpu_memory_bytes())
+
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """See Reporter; the status has the metrics when the run is over."""
 
     def note(self, message: str, **facts: object) -> None:
         """See Reporter; gauges have no words."""

@@ -7,15 +7,17 @@ same for all of them.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 log = logging.getLogger("embedtune")
 
 WINDOW_S = 10.0
 """Seconds that the moving rate is taken over."""
 LOG_EVERY_S = 2.0
+OF_THE_STEP: Final = ("learning_rate", "gradient_norm")
+"""What is measured in the training's steps, not in an evaluation."""
 
 
 class Reporter(Protocol):
@@ -36,6 +38,16 @@ class Reporter(Protocol):
             loss: the batch's.
             rows: the batch's.
             data_wait_s: seconds of the step in which the model waited for data.
+        """
+
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Something was measured after so many steps.
+
+        Args:
+            step: how many are done; 0 before the training.
+            epoch: the epoch that the last of them was of, from 1; 0 before the training.
+            metrics: by name: of an evaluation as in the spec (ndcg_at_10), of the training
+                `learning_rate` and `gradient_norm`.
         """
 
     def note(self, message: str, **facts: object) -> None:
@@ -121,6 +133,11 @@ class FanOut:
         for reporter in self._reporters:
             reporter.step(step, epoch, loss, rows, data_wait_s)
 
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """See Reporter."""
+        for reporter in self._reporters:
+            reporter.measured(step, epoch, metrics)
+
     def note(self, message: str, **facts: object) -> None:
         """See Reporter."""
         for reporter in self._reporters:
@@ -165,6 +182,12 @@ class LogReporter:
             reading.samples_per_second,
             clock_time(reading.eta_s),
         )
+
+    def measured(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """See Reporter; the training's own are in no line, being as many as the steps."""
+        shown = {name: value for name, value in metrics.items() if name not in OF_THE_STEP}
+        if shown:
+            self.note("measured", step=step, epoch=epoch, **shown)
 
     def note(self, message: str, **facts: object) -> None:
         """See Reporter."""
