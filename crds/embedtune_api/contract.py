@@ -27,6 +27,8 @@ TERMINATION_MAX_BYTES: Final = 4096
 METRICS_PORT: Final = 8080
 CONTAINER: Final = "trainer"
 MANIFEST: Final = "manifest.json"
+CHECKPOINTS: Final = "checkpoints"
+"""The folder beside the model's files that holds a run's checkpoints, until the model is there."""
 
 ENV_ENDPOINT: Final = "AWS_ENDPOINT_URL"
 ENV_REGION: Final = "AWS_REGION"

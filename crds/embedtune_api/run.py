@@ -1,21 +1,63 @@
 """spec.output, storage, resources and runPolicy: where a job runs, and where its model goes."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
-from embedtune_api.fields import OutputUri, Quantity
+from embedtune_api.checkpoints import Checkpoints
+from embedtune_api.fields import OutputUri, Quantity, cel
+
+_SAFETENSORS = ("'safetensors' in self.formats", "formats always has safetensors")
+_ONNX = ("!has(self.onnx) || 'onnx' in self.formats", "onnx needs formats: [safetensors, onnx]")
+
+
+class Onnx(ApiModel):
+    """The ONNX graphs that are written."""
+
+    precision: Annotated[
+        tuple[Literal["float32", "float16", "int8"], ...], Field(min_length=1, max_length=3)
+    ] = ("float32",)
+    """
+    float32, which embeds as the model does to 1e-4; float16, half the size; int8, matrices in 8
+    bits. What a smaller one loses of the headline metric is in training.json. Default float32.
+    """
 
 
 class Output(ApiModel):
-    """Where the model goes."""
+    """Where the model goes, and as what."""
 
     uri: OutputUri
     """
     A prefix; the model is put under PREFIX/NAMESPACE/NAME/UID/, its manifest.json written last.
     Required.
     """
+    formats: Annotated[
+        tuple[Literal["safetensors", "onnx"], ...], Field(min_length=1, max_length=2)
+    ] = ("safetensors",)
+    """
+    safetensors always; with onnx also graphs with pooling, projection and normalisation, in the
+    model's folder onnx/. Default safetensors.
+    """
+    onnx: Onnx | None = None
+    """Which graphs, where formats has onnx. Default: one in float32."""
+
+    model_config = ConfigDict(json_schema_extra=cel(_SAFETENSORS, _ONNX))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "safetensors" not in self.formats:
+            raise ValueError(_SAFETENSORS[1])
+        if self.onnx is not None and "onnx" not in self.formats:
+            raise ValueError(_ONNX[1])
+        return self
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Of the graphs that are written, each once; none where formats has no onnx."""
+        if "onnx" not in self.formats:
+            return ()
+        return tuple(dict.fromkeys((self.onnx or Onnx()).precision))
 
 
 class SecretRef(ApiModel):
@@ -69,6 +111,8 @@ class RunPolicy(ApiModel):
     """
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     """Seconds after which a job that is not done fails. Default: none."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What a retry goes on from. Default: a checkpoint every 10 minutes, the newest 2 kept."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """
     Seconds after which a finished job's pod and its logs are removed. The FineTuneJob and the

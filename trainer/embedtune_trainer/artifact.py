@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from embedtune_api import __version__
 from embedtune_api.base import ApiModel
-from embedtune_api.contract import MANIFEST
+from embedtune_api.contract import CHECKPOINTS, MANIFEST
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
@@ -147,7 +147,11 @@ def verify(folder: Path) -> Manifest:
         UnsupportedModel: a file is missing, changed, or not in the manifest.
     """
     manifest = load_manifest(folder)
-    there = without_manifest(folder_files(folder))
+    there = {
+        name: path
+        for name, path in without_manifest(folder_files(folder)).items()
+        if not name.startswith(f"{CHECKPOINTS}/")  # of a run that will replace this model
+    }
     wrong = {
         **dict.fromkeys(manifest.files.keys() - there.keys(), "is missing"),
         **dict.fromkeys(there.keys() - manifest.files.keys(), "is not in the manifest"),

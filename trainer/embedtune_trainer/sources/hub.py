@@ -83,6 +83,19 @@ class HubStore:
         """Nothing is published here."""
         self.prepare(uri)
 
+    def sizes(self, uri: str) -> dict[str, int]:
+        """Nothing is published here."""
+        self.prepare(uri)
+        return {}
+
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:  # noqa: ARG002  never here
+        """Nothing is published here."""
+        self.prepare(uri)
+
+    def remove_folder(self, uri: str, first: str) -> None:  # noqa: ARG002  never here
+        """Nothing is removed here."""
+        self.prepare(uri)
+
     def _snapshot(self, uri: str, found: HubUri, only: Collection[str] | None = None) -> Path:
         """The folder of the commit with all files that are wanted in it, or those of some names."""
         if self._offline:

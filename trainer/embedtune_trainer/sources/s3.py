@@ -26,6 +26,7 @@ from embedtune_trainer.errors import (
     AccessDenied,
     BadData,
     BadSpec,
+    RetryableError,
     SourceNotFound,
     StorageUnavailable,
 )
@@ -153,23 +154,52 @@ class S3Store:
     def publish(self, folder: Path, uri: str) -> None:
         """See Store; sizes are compared with the service's own listing before the manifest."""
         bucket, prefix = split_prefix(uri)
-        files = without_manifest(folder_files(folder))
         if contract.MANIFEST in self._sizes(uri, bucket, prefix):
             self._remove(uri, bucket, [prefix + contract.MANIFEST])
+        files = without_manifest(folder_files(folder))
+        there = self._put_all(files, uri)
+        kept = f"{contract.CHECKPOINTS}/"
+        old = [name for name in there if name not in files and not name.startswith(kept)]
+        self._remove(uri, bucket, [prefix + name for name in old])
+        self._upload_into(uri, contract.MANIFEST, folder / contract.MANIFEST)
+        try:
+            self._remove(uri, bucket, [prefix + name for name in there if name.startswith(kept)])
+        except (RetryableError, AccessDenied) as error:
+            log.warning("checkpoints are left, remove uri=%s%s why=%r", uri, kept, str(error))
+
+    def sizes(self, uri: str) -> dict[str, int]:
+        """See Store."""
+        return self._sizes(uri, *split_prefix(uri))
+
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:
+        """See Store; sizes are compared with the service's own listing before the last file."""
+        files = folder_files(folder)
+        final = files.pop(last)
+        self._put_all(files, uri)
+        self._upload_into(uri, last, final)
+
+    def remove_folder(self, uri: str, first: str) -> None:
+        """See Store."""
+        bucket, prefix = split_prefix(uri)
+        names = sorted(self._sizes(uri, bucket, prefix), key=lambda name: name != first)
+        self._remove(uri, bucket, [prefix + name for name in names])
+
+    def _put_all(self, files: Mapping[str, Path], uri: str) -> dict[str, int]:
+        """Upload these; returns what is there then, by name."""
         for name, path in files.items():
-            self._upload(f"s3://{bucket}/{prefix}{name}", bucket, prefix + name, path)
-        there = self._sizes(uri, bucket, prefix)
+            self._upload_into(uri, name, path)
+        there = self.sizes(uri)
         for name, path in files.items():
             if there.get(name) != path.stat().st_size:
                 raise StorageUnavailable(
                     f"{uri}{name}: {path.stat().st_size} bytes were written,"
                     f" {there.get(name, 'none')} are there: something else writes to this prefix"
                 )
-        self._remove(uri, bucket, [prefix + name for name in there if name not in files])
-        manifest = folder / contract.MANIFEST
-        self._upload(
-            f"s3://{bucket}/{prefix}{manifest.name}", bucket, prefix + manifest.name, manifest
-        )
+        return there
+
+    def _upload_into(self, uri: str, name: str, path: Path) -> None:
+        bucket, prefix = split_prefix(uri)
+        self._upload(f"s3://{bucket}/{prefix}{name}", bucket, prefix + name, path)
 
     def _sizes(self, uri: str, bucket: str, prefix: str) -> dict[str, int]:
         """Size in bytes of every object under the prefix, by its name behind the prefix."""

@@ -70,8 +70,17 @@ class Store(Protocol):
         """Put a model's folder under the URI, its manifest.json last.
 
         At no moment is there a manifest beside files that it does not describe. What an earlier
-        attempt left there is replaced.
+        attempt left there is replaced; the checkpoints go last of all.
         """
+
+    def sizes(self, uri: str) -> dict[str, int]:
+        """Bytes of every file under the URI by its path there; empty if there is nothing."""
+
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:
+        """Put a folder under the URI, its file of the name `last` when all others are there."""
+
+    def remove_folder(self, uri: str, first: str) -> None:
+        """Remove everything under the URI, the file of the name `first` before all others."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +174,23 @@ class FileStore:
         with _os_errors(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
             for left_over in path.parent.glob(f".{path.name}.*.part"):
+                if not path.exists() and (left_over / "old").exists():
+                    (left_over / "old").rename(path)  # killed between the two renames
                 shutil.rmtree(left_over, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=path.parent):
                 pass
 
     def publish(self, folder: Path, uri: str) -> None:
+        """See Store; here the whole folder comes into its place by one rename."""
+        self.put_folder(folder, uri, MANIFEST)
+
+    def sizes(self, uri: str) -> dict[str, int]:
+        """See Store."""
+        with _os_errors(uri):
+            files = folder_files(self._path(uri)).items()
+            return {name: path.stat().st_size for name, path in files}
+
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:  # noqa: ARG002  all at once
         """See Store; here the whole folder comes into its place by one rename."""
         path = file_path(uri)
         with _os_errors(uri):
@@ -185,6 +206,13 @@ class FileStore:
                 new.rename(path)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
+
+    def remove_folder(self, uri: str, first: str) -> None:
+        """See Store."""
+        path = file_path(uri)
+        with _os_errors(uri):
+            (path / first).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class ClaimStore(FileStore):
@@ -209,8 +237,12 @@ class ClaimStore(FileStore):
         """Nothing is published here."""
         raise BadSpec(f"{uri}: claims are only read from; use s3:// for the output")
 
-    def publish(self, folder: Path, uri: str) -> None:  # noqa: ARG002  never here
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:  # noqa: ARG002  never here
         """Nothing is published here."""
+        self.prepare(uri)
+
+    def remove_folder(self, uri: str, first: str) -> None:  # noqa: ARG002  never here
+        """Nothing is removed here."""
         self.prepare(uri)
 
 
@@ -237,6 +269,18 @@ class Storage:
     def publish(self, folder: Path, uri: str) -> None:
         """See Store."""
         self._of(uri).publish(folder, uri)
+
+    def sizes(self, uri: str) -> dict[str, int]:
+        """See Store."""
+        return self._of(uri).sizes(uri)
+
+    def put_folder(self, folder: Path, uri: str, last: str) -> None:
+        """See Store."""
+        self._of(uri).put_folder(folder, uri, last)
+
+    def remove_folder(self, uri: str, first: str) -> None:
+        """See Store."""
+        self._of(uri).remove_folder(uri, first)
 
     def _of(self, uri: str) -> Store:
         scheme = uri.partition("://")[0]
