@@ -11,8 +11,9 @@ from embedtune_api.base import ApiModel
 from embedtune_api.data import Columns, Data, Dataset
 from embedtune_api.fields import cel
 from embedtune_api.model import Encoder, Lora, Model, Projection
+from embedtune_api.objective import HardNegatives, Objective
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
-from embedtune_api.training import HardNegatives, Objective, Training
+from embedtune_api.training import Training
 
 __all__ = [
     "Columns",
@@ -24,6 +25,7 @@ __all__ = [
     "Lora",
     "Model",
     "Objective",
+    "Output",
     "Projection",
     "Storage",
     "Training",
@@ -44,7 +46,7 @@ class FineTuneJobSpec(ApiModel):
     training: Training = Training()
     """The optimisation. Cannot be changed."""
     output: Output
-    """Where the model goes. Cannot be changed."""
+    """Where the model goes, and as what. Cannot be changed."""
     storage: Storage = Storage()
     """The S3 service and its credentials. Cannot be changed."""
     resources: Resources = Resources()
@@ -62,7 +64,8 @@ class FineTuneJobSpec(ApiModel):
                 for name in _FIXED
             ),
             (
-                "self.training.batchSize >= 2 * self.objective.itemsPerClass",
+                "type(self.training.batchSize) == string"
+                " || self.training.batchSize >= 2 * self.objective.itemsPerClass",
                 "training.batchSize must be at least twice objective.itemsPerClass,"
                 " so that a batch holds two classes",
             ),
@@ -71,7 +74,8 @@ class FineTuneJobSpec(ApiModel):
 
     @model_validator(mode="after")
     def _two_classes_fit(self) -> Self:
-        if self.training.batch_size < 2 * self.objective.items_per_class:
+        size = self.training.batch_size
+        if size != "auto" and size < 2 * self.objective.items_per_class:
             raise ValueError(
                 "training.batchSize must be at least twice objective.itemsPerClass,"
                 " so that a batch holds two classes"
