@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,15 @@ class MinedNegatives:
             time.perf_counter() - begun,
         )
         return self.mined
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was mined last, for a checkpoint."""
+        return {"rows": self.rows_NK, "mined": asdict(self.mined) if self.mined else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.rows_NK[:] = state["rows"]
+        self.mined = Mined(**state["mined"]) if state["mined"] else None
 
 
 def _distinct(item_N: Indices) -> tuple[Indices, Indices, Indices]:

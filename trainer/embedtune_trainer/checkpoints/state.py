@@ -39,7 +39,9 @@ def capture(
         "module": weights(module),
         "losses": {task.entry.place: weights(loss) for task, loss in _losses(tasks)},
         "negatives": {
-            task.entry.place: task.negatives.rows_NK for task in tasks if task.negatives is not None
+            task.entry.place: task.negatives.state_dict()
+            for task in tasks
+            if task.negatives is not None
         },
         **{name: other.state_dict() for name, other in others.items()},
     }
@@ -62,7 +64,7 @@ def restore(
         put(state["losses"][task.entry.place], loss)
     for task in tasks:
         if task.negatives is not None:
-            task.negatives.rows_NK[:] = state["negatives"][task.entry.place]
+            task.negatives.load_state_dict(state["negatives"][task.entry.place])
     for name, other in others.items():
         other.load_state_dict(state[name])
 
