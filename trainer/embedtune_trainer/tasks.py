@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from embedtune_api import spec
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.encoding import Column
 from embedtune_trainer.negatives import MinedNegatives
-from embedtune_trainer.objectives.catalogue import Known, Loss, Sampler, build_sampler
 from embedtune_trainer.objectives.choice import ChosenLoss, Entry
+from embedtune_trainer.objectives.kind import Known, Loss, Sampler, build_sampler
 from embedtune_trainer.rows.table import LabelledRows
 
 
@@ -23,6 +25,7 @@ class Task:
         loss: the embeddings of a batch, (B, D) a column, and its row numbers, to the loss.
         facts: what the data is like, for the report.
         negatives: hard negatives that are mined for every epoch; None if none are.
+        loss_module: the loss's own weights, on the encoders' device; None if it has none.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Task:
     loss: Loss
     facts: dict[str, int] = field(default_factory=dict)
     negatives: MinedNegatives | None = None
+    loss_module: nn.Module | None = None
 
 
 def build_task(
@@ -55,7 +59,7 @@ def build_task(
     Raises:
         BadSpec: the loss does not suit the model.
     """
-    known = Known(entry.rows, encoders.log_scale)
+    known = Known(entry.rows, encoders.embedding_dim, encoders.log_scale)
     columns = _columns(encoders, entry)
     negatives = None
     if chosen.hard_negatives is not None:
@@ -66,13 +70,14 @@ def build_task(
     sampler = build_sampler(
         chosen.kind,
         known,
-        batch_size=training.batch_size,
+        batch_size=training.rows_in_batch,
         items_per_class=objective.items_per_class,
         seed=seed,
     )
     loss = chosen.kind.build(chosen.options, chosen.miner, known)
+    loss_module = loss.to(encoders.left.device) if isinstance(loss, nn.Module) else None
     facts = _facts(known) | {"full_texts": sum(column.full_texts for column in columns)}
-    return Task(chosen.name, entry, columns, sampler, loss, facts, negatives)
+    return Task(chosen.name, entry, columns, sampler, loss, facts, negatives, loss_module)
 
 
 def _columns(encoders: Encoders, entry: Entry) -> tuple[Column, ...]:

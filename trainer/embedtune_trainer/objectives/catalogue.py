@@ -1,26 +1,11 @@
-"""Every loss in one table: the rows it is for, how they go into batches, and what it is made of.
+"""Every loss in one table: the rows it is for, how they go into batches, and what it is made of."""
 
-A loss of this trainer is an ApiModel of its options that is called with a batch's embeddings. What
-stands between it and a batch's row numbers - classes, scores, what is known to belong together - is
-the function `build` of its line in the table.
-"""
+from typing import Final
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Literal, Protocol
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from embedtune_api.base import ApiModel
-from embedtune_trainer.batches.pairs import RandomSampler
-from embedtune_trainer.batches.relation import Relation
-from embedtune_trainer.batches.sampler import ClassSampler
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.objectives.loss import BatchLoss
+from embedtune_trainer.objectives.kind import Known, Loss, LossKind
 from embedtune_trainer.objectives.miners import TripletMarginMiner
 from embedtune_trainer.objectives.pairs import (
     CLIPLoss,
@@ -29,103 +14,7 @@ from embedtune_trainer.objectives.pairs import (
     begin_temperature,
 )
 from embedtune_trainer.objectives.triplet import TripletMarginLoss, TripletObjective
-from embedtune_trainer.rows.table import LabelledRows, Rows
-
-Indices = NDArray[np.int64]
-Layout = Literal["labelled", "pairs", "scored", "text-image"]
-Loss = Callable[[Sequence[Tensor], Indices], BatchLoss]
-"""The embeddings of a batch, (B, D) a column, and its row numbers, to the loss."""
-
-
-class Sampler(Protocol):
-    """Batches of row numbers."""
-
-    def __len__(self) -> int:
-        """Batches in a pass over the rows."""
-
-    def epoch(self, epoch: int) -> list[Indices]:
-        """Those of one pass (from 0)."""
-
-
-@dataclass
-class Known:
-    """What the data says of its rows, and the model of what the data does not say.
-
-    Attributes:
-        rows: the data.
-        log_scale: a pair's temperature, see objectives.pairs; None if the model has none.
-        mined_NK: rows whose right items are mined as hard negatives; None if none are.
-    """
-
-    rows: Rows
-    log_scale: nn.Parameter | None = None
-    mined_NK: Indices | None = None
-
-    @cached_property
-    def labels_N(self) -> Indices:
-        """Each row's class by number, on labelled rows.
-
-        Raises:
-            TypeError: they are pairs.
-        """
-        if not isinstance(self.rows, LabelledRows):
-            raise TypeError("pairs have no labels")
-        return self.rows.labels.numbers_N()
-
-    @cached_property
-    def relation(self) -> Relation:
-        """What belongs together, on pairs.
-
-        Raises:
-            TypeError: the rows are labelled.
-        """
-        if isinstance(self.rows, LabelledRows):
-            raise TypeError("labelled rows are no pairs")
-        return Relation.of(self.rows)
-
-    def belongs_BC(self, batch: Indices, like: Tensor) -> Tensor:
-        """Relation.known_BC on the device of `like`."""
-        known_BC = self.relation.known_BC(batch, self.mined_NK)
-        return torch.from_numpy(known_BC).to(like.device, non_blocking=True)
-
-
-@dataclass(frozen=True)
-class LossKind:
-    """A line of the table.
-
-    Attributes:
-        layouts: rows that it can be trained on.
-        sampler: what goes into a batch: classes of several rows each, or rows drawn at random.
-        options: the type that declares spec.objective.lossOptions.
-        build: options, the miner and what is known of the rows to the loss.
-        miner: whether it takes a miner.
-        hard_negatives: whether it takes hard negatives, given with the data or mined.
-    """
-
-    layouts: tuple[Layout, ...]
-    sampler: Literal["class", "random"]
-    options: type[ApiModel]
-    build: Callable[[Any, Any, Known], Loss]
-    miner: bool = False
-    hard_negatives: bool = False
-
-
-def layout_of(rows: Rows) -> Layout:
-    """What the rows are."""
-    if isinstance(rows, LabelledRows):
-        return "labelled"
-    if rows.scores_N is not None:
-        return "scored"
-    return "pairs" if rows.left.modality == rows.right.modality else "text-image"
-
-
-def build_sampler(
-    kind: LossKind, known: Known, *, batch_size: int, items_per_class: int, seed: int
-) -> Sampler:
-    """The batches that this loss wants."""
-    if kind.sampler == "class":
-        return ClassSampler(known.labels_N, batch_size, items_per_class, seed)
-    return RandomSampler(len(known.rows), batch_size, seed)
+from embedtune_trainer.rows.table import LabelledRows
 
 
 def _triplet(options: TripletMarginLoss, miner: TripletMarginMiner, known: Known) -> Loss:

@@ -7,7 +7,8 @@ from typing import Any, Final
 from embedtune_api.base import ApiModel
 from embedtune_api.spec import HardNegatives, Objective
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.objectives.catalogue import LOSSES, Layout, LossKind, layout_of
+from embedtune_trainer.objectives.catalogue import LOSSES
+from embedtune_trainer.objectives.kind import Layout, LossKind, layout_of
 from embedtune_trainer.objectives.miners import MINERS
 from embedtune_trainer.objectives.options import names_of, read_options
 from embedtune_trainer.rows.table import LabelledRows, Rows
