@@ -7,7 +7,8 @@ validator for `embedtune run`, and tests/api holds both to the same cases.
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic.fields import FieldInfo
 
 from embedtune_api.quantity import parse_quantity
 
@@ -69,3 +70,21 @@ Quantity = Annotated[
 ModuleGlob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]
 Option = str | bool | int | float
 Options = Annotated[dict[str, Option], Field(max_length=32)]
+
+
+def int_or_auto(least: int, most: int) -> tuple[BeforeValidator, FieldInfo]:
+    """What Annotated takes for a whole number within these bounds, or the word auto."""
+
+    def check(value: object) -> object:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if value == "auto" or (is_number and least <= value <= most):  # type: ignore[operator]
+            return value
+        raise ValueError(f"must be a whole number from {least} to {most}, or auto")
+
+    schema = {
+        "x-kubernetes-int-or-string": True,
+        "pattern": "^auto$",
+        "minimum": least,
+        "maximum": most,
+    }
+    return BeforeValidator(check), Field(json_schema_extra=schema)  # type: ignore[arg-type]

@@ -1,80 +1,32 @@
-"""spec.objective and spec.training: the loss, and the optimisation."""
+"""spec.training: the optimisation."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
 from embedtune_api.base import ApiModel
-from embedtune_api.fields import Options, cel
-
-_RANKS = (
-    "self.among >= self.perRow",
-    "among must be at least perRow, since the negatives are drawn from so many",
-)
+from embedtune_api.fields import ModuleGlob, Options, int_or_auto
 
 
-class HardNegatives(ApiModel):
-    """
-    Hard negatives mined from the current model at the beginning of each epoch: of the right items
-    that are most like a row's anchor and not known to belong to it.
-    """
+class Rate(ApiModel):
+    """A learning rate of their own for some modules."""
 
-    per_row: Annotated[int, Field(ge=1, le=8)] = 1
-    """Hard negatives of each row, each encoded beside its positive. Default 1."""
-    among: Annotated[int, Field(ge=1, le=1000)] = 50
-    """They are drawn from so many items, the most similar ones. Default 50."""
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    modules: Annotated[list[ModuleGlob], Field(min_length=1, max_length=64)]
     """
-    A negative's cosine with the anchor is at most (1 - margin) times the positive's, since what is
-    as similar as the positive may well be one. Default 0.05.
+    Globs over module paths as freeze takes them; head stands for what is behind the backbone. In a
+    pair of encoders the paths begin with text. or image., and temperature is its scale.
     """
-
-    model_config = ConfigDict(json_schema_extra=cel(_RANKS))
-
-    @model_validator(mode="after")
-    def _enough_ranks(self) -> Self:
-        if self.among < self.per_row:
-            raise ValueError(_RANKS[1])
-        return self
+    factor: Annotated[float, Field(gt=0, le=1000)]
+    """What the learning rate is multiplied by, e.g. 0.1."""
 
 
-class Objective(ApiModel):
-    """The loss, and which triplets of a batch it is taken over."""
+class Ema(ApiModel):
+    """An exponential moving average of the weights, which is measured and kept in their place."""
 
-    loss: Literal[
-        "auto",
-        "TripletMarginLoss",
-        "MultipleNegativesRankingLoss",
-        "CosineSimilarityLoss",
-        "CLIPLoss",
-    ] = "auto"
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
     """
-    The loss function. Default auto: TripletMarginLoss for labelled rows,
-    MultipleNegativesRankingLoss for pairs, CosineSimilarityLoss for scored pairs, CLIPLoss for
-    texts with images. A loss that is named must suit every entry of data.mix.
-    """
-    loss_options: Options = Field(default_factory=dict)
-    """
-    Options of the loss; where the entries of data.mix have several, each takes its own.
-    TripletMarginLoss takes margin (default 0.2), distance (cosine or euclidean; default cosine) and
-    soft (a softplus in place of the hinge; default false). MultipleNegativesRankingLoss takes scale
-    (default 20) and symmetric (default false). CLIPLoss takes temperature (default: the
-    checkpoint's, or 0.07) and learnable (default true).
-    """
-    miner: Literal["TripletMarginMiner"] = "TripletMarginMiner"
-    """What chooses the triplets of a batch for a triplet loss. Default TripletMarginMiner."""
-    miner_options: Options = Field(default_factory=dict)
-    """
-    Options of the miner. TripletMarginMiner takes typeOfTriplets: all (that violate the margin),
-    semihard (for each positive the nearest negative that is farther) or hard (each anchor's
-    farthest positive with its nearest negative). Default semihard.
-    """
-    items_per_class: Annotated[int, Field(ge=2, le=1024)] = 4
-    """Rows of one class in a batch, at least 2, since an anchor needs a positive. Default 4."""
-    hard_negatives: HardNegatives | None = None
-    """
-    Mine hard negatives once an epoch, for MultipleNegativesRankingLoss. Default: none, and a row's
-    negatives are the batch's other rows and those that the data give.
+    Share of the average that an update leaves; lower in the first updates, at most (1 + n) /
+    (10 + n) in the nth. Default 0.999.
     """
 
 
@@ -83,16 +35,91 @@ class Training(ApiModel):
 
     epochs: Annotated[int, Field(ge=1, le=10000)] = 5
     """Times that every training row is seen. Default 5."""
-    batch_size: Annotated[int, Field(ge=4, le=65536)] = 64
-    """Rows in a batch, at least twice itemsPerClass. Default 64."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-5
-    """Highest learning rate of AdamW, a number such as 5e-5. Default 2e-5."""
+    batch_size: Annotated[int | Literal["auto"], *int_or_auto(4, 65536)] = 64
+    """
+    Rows in a batch, 4 to 65536 and at least twice itemsPerClass, or auto: the largest power of two
+    up to 1024 that fits into memory and gives 16 batches an epoch. Default 64.
+    """
+    micro_batch: Annotated[int | Literal["auto"], *int_or_auto(1, 65536)] | None = None
+    """
+    Items that an encoder takes at a time with a gradient, counted as long as the longest: of
+    shorter texts so many more. A batch that is more is encoded twice, which gives the same gradient
+    in the memory of one part. auto: as many as fit into memory. Default: the whole batch.
+    """
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
+    """
+    Batches whose mean gradient makes one update of the weights; their rows are not each other's
+    negatives, for which microBatch is. Default 1.
+    """
+    optimizer: Literal[
+        "Adadelta",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "ASGD",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    ] = "AdamW"
+    """torch's optimizer of that name. Default AdamW."""
+    optimizer_options: Options = Field(default_factory=dict)
+    """
+    Options of the optimizer as torch has them, in camel case; of pairs such as betas each half:
+    beta1, beta2, etaMinus, etaPlus, stepMin, stepMax. Default torch's.
+    """
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """
+    Highest learning rate, a number such as 5e-5. Default for Adam and its kin, by what is trained:
+    text backbones 2e-5, text-image pairs 1e-5, vision transformers 2e-5, convolutional networks
+    1e-4, adapters 2e-4, and layers behind a frozen backbone 1e-3; other optimizers need one.
+    """
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Fraction of the steps in which the learning rate rises linearly from 0. Default 0.1."""
-    scheduler: Literal["linear", "constant"] = "linear"
-    """The learning rate after the warm-up: linear falls to 0, constant stays. Default linear."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """AdamW's weight decay, not applied to biases and norms. Default 0.01."""
+    """Fraction of the updates in which the learning rate rises linearly from 0. Default 0.1."""
+    scheduler: Literal[
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+        "constant",
+        "constant_with_warmup",
+    ] = "linear"
+    """
+    The learning rate after the warm-up, by the names in transformers: linear falls to 0, constant
+    and constant_with_warmup stay (both after warmupRatio). Default linear.
+    """
+    scheduler_options: Options = Field(default_factory=dict)
+    """
+    cosine and cosine_with_restarts take cycles (default 0.5 and 1), polynomial takes power
+    (default 1) and end, the fraction of the learning rate that it ends at (default 0).
+    """
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    """
+    The optimizer's weight decay, not applied to biases and norms. Default 0.01 for AdamW, else 0.
+    """
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """
+    What the learning rate is multiplied by from each layer of the backbone to the one below it,
+    e.g. 0.9; the layers behind the backbone have all of it. Default 1.
+    """
+    rates: Annotated[list[Rate], Field(max_length=64)] = Field(default_factory=list)
+    """Learning rates of some modules; where several match, their factors multiply."""
+    max_gradient_norm: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """The gradient is scaled down to this Euclidean length if it is longer; 0: never. Default 1."""
+    ema: Ema | None = None
+    """Measure and keep an average of the weights. Default: the weights themselves."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """
+    What the encoders calculate in; weights, embeddings and loss are float32. auto is bfloat16 on
+    GPUs that have it, else float32. Default auto.
+    """
+    compile: bool = False
+    """
+    Compile the encoders with torch.compile: minutes at the start, for fewer in a long training on a
+    GPU. Default false.
+    """
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of everything random: split, batches, dropout, new layers. Default 0."""
     augmentation: Literal["auto", "none"] = "auto"
@@ -100,3 +127,14 @@ class Training(ApiModel):
     How images are varied from epoch to epoch: auto crops and flips them, and changes their
     colours a little; none shows them as they are. Default auto.
     """
+
+    @property
+    def rows_in_batch(self) -> int:
+        """batchSize, once it is known.
+
+        Raises:
+            TypeError: it is still auto.
+        """
+        if self.batch_size == "auto":
+            raise TypeError("the batch size is still to be found")
+        return self.batch_size

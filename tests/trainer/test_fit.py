@@ -21,7 +21,6 @@ from embedtune_trainer.mixture import augmentation_for, build_mixture
 from embedtune_trainer.objectives.choice import Entry, choose_losses
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
 from embedtune_trainer.training.fit import fit
-from embedtune_trainer.training.optimizers import build_optimizer, learning_rate_factor
 from tests.trainer import tiny
 
 
@@ -177,22 +176,6 @@ def test_embeddings_that_are_all_alike_end_it(plain, rows):
                 parameter.zero_()
     with pytest.raises(Collapsed, match="all embeddings are the same after step"):
         train_here(embedder, rows, Training(batch_size=32, learning_rate=1e-9), Recorder())
-
-
-def test_learning_rate_rises_and_falls():
-    factors = [learning_rate_factor(step, 10, 0.2, "linear") for step in range(10)]
-    assert factors[:3] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
-    assert factors[-1] == pytest.approx(1 / 8)
-    assert [learning_rate_factor(s, 10, 0.0, "constant") for s in range(10)] == [1.0] * 10
-
-
-def test_biases_and_norms_are_not_decayed(plain):
-    embedder = load(plain)
-    decayed, rest = build_optimizer(embedder, 1e-3, 0.1).param_groups
-    names = {id(p): name for name, p in embedder.named_parameters()}
-    assert rest["weight_decay"] == 0
-    assert all(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in rest["params"])
-    assert not any("LayerNorm" in names[id(p)] for p in decayed["params"])
 
 
 def pairs(count=64):

@@ -68,15 +68,15 @@ def cpu_limit(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> float |
     return min(limits, default=None)
 
 
-def _folders(cgroups: Path, own_cgroup: Path) -> set[Path]:
+def _folders(cgroups: Path, own_cgroup: Path, controller: str = "cpu") -> set[Path]:
     """Folders that could hold a limit for this process, whether or not they exist."""
-    found = {cgroups, cgroups / "cpu"}
+    found = {cgroups, cgroups / controller}
     lines = own_cgroup.read_text().splitlines() if own_cgroup.exists() else []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = cgroups / "cpu" if controllers else cgroups
+        root = cgroups / controller if controllers else cgroups
         relative = Path(path.strip("/"))
         found.update(root / part for part in (relative, *relative.parents))
     return found
@@ -101,3 +101,30 @@ def _words(path: Path) -> list[str]:
         return path.read_text().split()
     except OSError:
         return []
+
+
+def available_bytes(
+    cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP, meminfo: Path = Path("/proc/meminfo")
+) -> int:
+    """Memory that this process may still take: the least of its cgroups' and the machine's.
+
+    Reads cgroup v2 (memory.max and memory.current) and v1 (memory.limit_in_bytes and
+    memory.usage_in_bytes); what files hold in a cgroup's cache is counted as taken.
+    """
+    left = [
+        limit - used
+        for folder in _folders(cgroups, own_cgroup, "memory")
+        if (limit := _bytes(folder, "memory.max", "memory.limit_in_bytes")) is not None
+        and (used := _bytes(folder, "memory.current", "memory.usage_in_bytes")) is not None
+    ]
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    free = next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
+    return max(0, min([free, *left]))
+
+
+def _bytes(folder: Path, *names: str) -> int | None:
+    for name in names:
+        words = _words(folder / name)
+        if words and words[0].isdigit():
+            return int(words[0])
+    return None

@@ -1,5 +1,6 @@
 """Texts as token numbers: all rows once, before training; batches of them padded when needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,30 @@ class TokenTable:
     def lengths_N(self) -> NDArray[np.int64]:
         """Tokens of each text."""
         return np.diff(self.offsets)
+
+    @classmethod
+    def distinct(
+        cls, chosen: Sequence[tuple["TokenTable", NDArray[np.int64]]]
+    ) -> tuple["TokenTable", NDArray[np.int64]]:
+        """The different texts among these items of tables that one tokenizer made.
+
+        Texts of the same tokens are the same, since the encoder cannot tell them apart.
+
+        Returns:
+            Their table, and which of its texts each item is, table by table.
+        """
+        number: dict[bytes, int] = {}
+        place_M = [
+            number.setdefault(table.ids[begin:end].tobytes(), len(number))
+            for table, items in chosen
+            for begin, end in zip(
+                table.offsets[items].tolist(), table.offsets[items + 1].tolist(), strict=True
+            )
+        ]
+        ids = np.frombuffer(b"".join(number), np.int32)
+        sizes = np.fromiter(map(len, number), np.int64, len(number)) // ids.itemsize
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        return cls(ids, offsets, full=0), np.asarray(place_M, np.int64)
 
 
 class TextTokenizer:

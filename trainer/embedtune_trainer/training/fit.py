@@ -3,17 +3,24 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from embedtune_api import spec
+from embedtune_trainer.checkpoints.keeper import Keeper
+from embedtune_trainer.checkpoints.state import capture, restore
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.encoding import Part
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.images.prefetch import prefetched
 from embedtune_trainer.mixture import Batch, Mixture
 from embedtune_trainer.progress import Reporter
-from embedtune_trainer.training.step import Stepper
+from embedtune_trainer.training.distributed import World
+from embedtune_trainer.training.inputs import EncoderInputs, Preparer
+from embedtune_trainer.training.memory import find_micro_batch
+from embedtune_trainer.training.step import LossOptimizer, Stepper
+from embedtune_trainer.training.stopwatch import Stopwatch
 from embedtune_trainer.training.watch import FitReport, Watch
 
 REPORT_EVERY_S = 0.5
@@ -26,19 +33,26 @@ def fit(
     training: spec.Training,
     reporter: Reporter,
     stop: Callable[[], bool] = lambda: False,
+    loss_optimizer: LossOptimizer | None = None,
+    keeper: Keeper | None = None,
 ) -> FitReport:
     """Train the encoders in place; they are in evaluation mode afterwards.
 
-    On CUDA the forward pass runs in bfloat16 where the GPU has it; weights, embeddings and loss
-    are float32 everywhere.
+    With a keeper it goes on from the newest checkpoint, and when told to stop leaves one more.
+
+    The forward pass runs in what spec.training.precision says; weights, embeddings and loss are
+    float32 everywhere. Losses with weights of their own are trained, too: with `loss_optimizer`, or
+    as the encoders are.
 
     Raises:
         Diverged: the loss or a weight is not a number.
         Collapsed: all embeddings have become alike.
         NothingLearnt: no step of the first epoch had anything to learn from, or no weight changed.
         Interrupted: stop() was true before a step.
+        BadSpec: the newest checkpoint is of another run.
     """
-    run = _Run(encoders, mixture, training, reporter, stop)
+    run = _Run(encoders, mixture, training, reporter, stop, loss_optimizer)
+    run.keeper = keeper
     encoders.module.train()
     try:
         report = run.train()
@@ -49,7 +63,15 @@ def fit(
 
 
 class _Run:
-    """What lives as long as one training."""
+    """What lives as long as one training.
+
+    Attributes:
+        step: steps done; whatever was due after the last of them is done, too.
+        carried: what goes from step to step besides the weights, see checkpoints.state.
+        keeper: of its checkpoints, if there is one.
+    """
+
+    keeper: Keeper | None = None
 
     def __init__(
         self,
@@ -58,6 +80,7 @@ class _Run:
         training: spec.Training,
         reporter: Reporter,
         stop: Callable[[], bool],
+        loss_optimizer: LossOptimizer | None,
     ) -> None:
         self.device = encoders.left.device
         self.module = encoders.module
@@ -66,47 +89,98 @@ class _Run:
         self.reporter = reporter
         self.stop = stop
         self.steps = len(mixture) * training.epochs
-        self.stepper = Stepper(encoders.module, training, self.steps)
+        world = World.join(self.device)
+        columns = [column for task in mixture.tasks for column in task.columns]
+        self.micro_batch = find_micro_batch(columns, training)
+        self.preparer = Preparer(columns, self.micro_batch, world)
+        losses = [task.loss_module for task in mixture.tasks if task.loss_module is not None]
+        self.stepper = Stepper(
+            encoders.module,
+            training,
+            self.steps,
+            losses=losses,
+            loss_optimizer=loss_optimizer,
+            world=world,
+        )
         self.watch = Watch(self.device)
+        self.stopwatch = Stopwatch()
+        self.step = 0
+        self.carried = {
+            "stepper": self.stepper,
+            "watch": self.watch,
+            "stopwatch": self.stopwatch,
+        }
 
     def train(self) -> FitReport:
         self.reporter.start(self.steps, self.training.epochs)
         before = [parameter.detach().clone() for parameter in self.stepper.trained]
-        begun = reported = time.perf_counter()
-        step = 0
-        for epoch in range(self.training.epochs):
-            for batch, columns, wait_s in self._batches(epoch):
-                if self.stop():
-                    raise Interrupted(f"stopped before step {step + 1} of {self.steps}")
-                outcome = self.stepper.take(step, batch, columns)
-                step += 1
-                self.watch.add(outcome, len(batch.rows), wait_s)
-                now = time.perf_counter()
-                waited = self.device.type == "cpu" or now - reported >= REPORT_EVERY_S
-                if waited or step in (1, self.steps):
-                    reported = now
-                    self.watch.report(self.reporter, step, epoch + 1)
-            self.watch.check_learning(step)
-        seconds = time.perf_counter() - begun
-        return self.watch.summary(self.stepper.trained, seconds, step, before)
+        self._go_on()
+        try:
+            for epoch in range(self.step // len(self.mixture), self.training.epochs):
+                self._take_epoch(epoch)
+        except Interrupted:
+            if self.keeper is not None:
+                self.keeper.offer_last(self.step, self._state, self.device)
+            raise
+        self.stepper.finish()
+        seconds = self.stopwatch.seconds
+        report = self.watch.summary(self.stepper.trained, seconds, self.step, before)
+        return replace(
+            report,
+            batch_size=self.training.rows_in_batch,
+            micro_batch=self.micro_batch,
+            learning_rate=self.stepper.learning_rate,
+        )
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Batch, list[list[Part]], float]]:
-        """Batch, its columns' inputs, and the seconds that the model waited for them."""
-        self._mine(epoch)
-        batches = self.mixture.epoch(epoch)
+    def _go_on(self) -> None:
+        """From the newest checkpoint, if there is one."""
+        if self.keeper is not None and (found := self.keeper.newest(self.device)) is not None:
+            self.step, state = found
+            restore(state, self.module, self.mixture.tasks, self.carried)
+
+    def _state(self) -> dict[str, Any]:
+        return capture(self.module, self.mixture.tasks, self.carried)
+
+    def _take_epoch(self, epoch: int) -> None:
+        """The steps of an epoch that are not yet done."""
+        reported = float("-inf")
+        for batch, columns, wait_s in self._batches(epoch):
+            if self.stop():
+                raise Interrupted(f"stopped before step {self.step + 1} of {self.steps}")
+            outcome = self.stepper.take(self.step, batch, columns)
+            self.step += 1
+            self.watch.add(outcome, len(batch.rows), wait_s)
+            now = time.perf_counter()
+            waited = self.device.type == "cpu" or now - reported >= REPORT_EVERY_S
+            if waited or self.step in (1, self.steps):
+                reported = now
+                self.watch.report(self.reporter, self.step, epoch + 1)
+            if self.keeper is not None and self.keeper.due(self.step, self.steps):
+                self.keeper.offer(self.step, self._state(), self.device)
+        self.watch.check_learning(self.step)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Batch, list[EncoderInputs], float]]:
+        """Of an epoch's batches that are left each, its columns' inputs, and how long they took.
+
+        What was mined for an epoch that has begun is part of its checkpoint.
+        """
+        done = self.step - epoch * len(self.mixture)
+        if done == 0:
+            self._mine(epoch)
+        batches = self.mixture.epoch(epoch)[done:]
         with closing(prefetched(self._prepare, batches)) as made:
             for batch in batches:
                 begun = time.perf_counter()
                 columns = next(made)
                 yield batch, columns, time.perf_counter() - begun
 
-    def _prepare(self, batch: Batch) -> list[list[Part]]:
+    def _prepare(self, batch: Batch) -> list[EncoderInputs]:
         """The inputs of a batch; images are varied anew in each pass over their rows."""
         vary = None
         if self.training.augmentation == "auto":
             sequence = np.random.SeedSequence((self.training.seed, batch.done, 0xA06))
             vary = int(sequence.generate_state(1)[0])
-        return [column.prepare(batch.rows, self.device, vary) for column in batch.task.columns]
+        return self.preparer(batch, vary)
 
     def _mine(self, epoch: int) -> None:
         """The hard negatives of an epoch, by the encoders as they stand, in evaluation mode."""

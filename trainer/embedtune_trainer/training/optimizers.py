@@ -1,44 +1,155 @@
-"""AdamW and its learning rate over time."""
+"""torch's optimizers by their names, with options in the spec's spelling."""
 
-from collections.abc import Iterable
-from typing import Literal
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
-from torch import nn
-from torch.optim import AdamW
+import torch
+from torch import optim
+from torch.optim import Optimizer
 
-MAX_GRADIENT_NORM = 1.0
-"""The gradient is scaled down to this Euclidean length if it is longer."""
+from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.training.options import check_options
+
+FIELD: Final = "spec.training.optimizer"
+REFUSED: Final = {
+    "LBFGS": "takes its steps along a line search that needs one and the same loss over and over,"
+    " and each batch has a loss of its own",
+    "SparseAdam": "takes sparse gradients only, and those of an embedding model are dense",
+}
+ADAM_LIKE: Final = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop")
+"""Those whose steps have about the learning rate's size, whatever the gradient's."""
+FUSED: Final = ("Adam", "AdamW", "SGD")
+_OURS: Final = ("params", "lr", "foreach", "maximize", "capturable", "differentiable", "fused")
+_PAIRS: Final = {
+    "betas": ("beta1", "beta2"),
+    "etas": ("etaMinus", "etaPlus"),
+    "step_sizes": ("stepMin", "stepMax"),
+}
+"""Options that are pairs, and what the spec calls their halves."""
 
 
-def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over what is trained, betas .9 and .999, epsilon 1e-8.
+@dataclass(frozen=True)
+class Kind:
+    """An optimizer of torch.
 
-    Vectors (biases, the weights of norms) are not decayed.
+    Attributes:
+        make: it, by its parameter groups.
+        defaults: its options, as the spec spells them.
+        names: torch's name for each, or its pair and the place in it.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
+
+    make: Callable[..., Optimizer]
+    defaults: dict[str, float] = field(default_factory=dict)
+    names: dict[str, tuple[str, int | None]] = field(default_factory=dict)
 
 
-def learning_rate_factor(
-    step: int, steps: int, warmup_ratio: float, scheduler: Literal["linear", "constant"]
-) -> float:
-    """What the highest learning rate is multiplied by in a step (from 0), never 0.
+def _kind(name: str) -> Kind:
+    make: type[Optimizer] = getattr(optim, name)
+    kind = Kind(make)
+    for option, parameter in inspect.signature(make).parameters.items():
+        if option in _OURS:
+            continue
+        if option in _PAIRS:
+            for place, half in enumerate(_PAIRS[option]):
+                kind.defaults[half] = parameter.default[place]
+                kind.names[half] = (option, place)
+            continue
+        first, *rest = option.split("_")
+        spelt = first + "".join(word.capitalize() for word in rest)
+        kind.defaults[spelt] = parameter.default
+        kind.names[spelt] = (option, None)
+    return kind
 
-    It rises in equal parts over the first warmup_ratio of the steps, and then stays or falls in
-    equal parts, so that it would be 0 after the last step.
+
+NAMES: Final = (
+    *("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop"),
+    *("Rprop", "SGD"),
+)
+"""Those that can train an embedding model; Finetuner's two others are REFUSED."""
+KINDS: Final = {name: _kind(name) for name in NAMES}
+
+
+def has_weight_decay(name: str) -> bool:
+    """Whether the optimizer of this name decays weights."""
+    return "weightDecay" in KINDS[check_name(name)].defaults
+
+
+def check_name(name: str, spec_field: str = FIELD) -> str:
+    """The name.
+
+    Raises:
+        BadSpec: there is no such optimizer, or it cannot train an embedding model.
     """
-    warmup = round(steps * warmup_ratio)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 1.0 if scheduler == "constant" else (steps - step) / (steps - warmup)
+    if name in KINDS:
+        return name
+    why = f"{name} {REFUSED[name]}" if name in REFUSED else f"there is no {name}"
+    raise BadSpec(f"{spec_field}: {why}; use one of {', '.join(NAMES)}")
 
 
-def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
-    """For the next step."""
-    groups: Iterable[dict[str, object]] = optimizer.param_groups
-    for group in groups:
-        group["lr"] = learning_rate
+def make_optimizer(
+    name: str,
+    groups: Sequence[dict[str, Any]],
+    learning_rate: float,
+    options: Mapping[str, object],
+    spec_field: str = FIELD,
+) -> Optimizer:
+    """An optimizer of torch over these parameter groups.
+
+    Args:
+        name: of NAMES.
+        groups: as torch takes them, each with params; what else a group has goes before options.
+        learning_rate: of all groups.
+        options: as the spec spells them, see KINDS.
+        spec_field: that the name stands in, for messages; the options' is that and Options.
+
+    Raises:
+        BadSpec: the name or an option is wrong.
+    """
+    kind = KINDS[check_name(name, spec_field)]
+    given = check_options(kind.defaults, options, f"{spec_field}Options", name)
+    arguments: dict[str, Any] = {}
+    for spelt, value in given.items():
+        option, place = kind.names[spelt]
+        if place is None:
+            arguments[option] = value
+        else:
+            arguments.setdefault(option, [0.0, 0.0])[place] = value
+    pairs = {option: tuple(value) for option, value in arguments.items() if option in _PAIRS}
+    make = partial(kind.make, list(groups), lr=learning_rate, **{**arguments, **pairs})
+    try:
+        return make(fused=True) if name in FUSED and _can_be_fused(groups) else make()
+    except ValueError as error:
+        raise BadSpec(f"{spec_field}Options: {name} refuses them: {error}") from None
+
+
+def _can_be_fused(groups: Sequence[dict[str, Any]]) -> bool:
+    parameters = [p for group in groups for p in group["params"]]
+    return all(p.device.type in ("cpu", "cuda") and p.dtype == torch.float32 for p in parameters)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """For the next update; a group with a `factor` has that many times it."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group.get("factor", 1.0)
+
+
+def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+    """What it remembers of each parameter, by its number: tensors and numbers."""
+    return {str(number): dict(kept) for number, kept in optimizer.state_dict()["state"].items()}
+
+
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Go on from there; the groups stay as they are built.
+
+    What is of a parameter's shape is laid out in memory as the parameter is, as fused steps ask.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    numbered = {int(number): dict(kept) for number, kept in state.items()}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape and value.ndim:
+                kept[name] = torch.empty_like(parameter).copy_(value)

@@ -35,6 +35,9 @@ class FitReport:
         largest_change: the largest change of any trained weight, above 0.
         effective_rank: of the last batch's embeddings, see collapse.
         data_wait_ratio: share of the seconds in which the model waited for data.
+        batch_size: rows in a batch at most, as given or found.
+        micro_batch: items that an encoder took at a time, as given or found; None: all.
+        learning_rate: the highest, as given or by default.
     """
 
     seconds: float
@@ -47,6 +50,9 @@ class FitReport:
     largest_change: float
     effective_rank: float
     data_wait_ratio: float
+    batch_size: int = 0
+    micro_batch: int | None = None
+    learning_rate: float = 0.0
 
 
 class Watch:
