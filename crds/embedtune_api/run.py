@@ -20,7 +20,7 @@ class Onnx(ApiModel):
     ] = ("float32",)
     """
     float32, which embeds as the model does to 1e-4; float16, half the size; int8, matrices in 8
-    bits. What a smaller one loses of the headline metric is in training.json. Default float32.
+    bits. What a smaller one loses of the headline metric is in onnx/onnx.json. Default float32.
     """
 
 

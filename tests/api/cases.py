@@ -53,6 +53,7 @@ MODEL, DATA, TRAIN = "spec.model", "spec.data", "spec.training"
 EVAL, CSV, OBJ = "spec.data.evaluation", "spec.data.train.csv", "spec.objective"
 
 TOWER = {"backbone": "s3://bases/minilm", "projection": {"dim": 128}, "freeze": ["backbone"]}
+ONNX = {"uri": "s3://models/tuned", "formats": ["safetensors", "onnx"]}
 PAIR = {"text": TOWER, "image": TOWER | {"backbone": "torchvision://mobilenet_v2"}}
 BACKBONES = (
     "hf://sentence-transformers/all-MiniLM-L6-v2",
@@ -124,6 +125,7 @@ ACCEPTED = [
     Case("spec.resources", {"gpus": 0, "cpu": 4, "memory": "16Gi"}),
     Case("spec.resources", {"cpu": "1500m", "memory": "1.5Gi"}),
     Case("spec.runPolicy", {"backoffLimit": 0, "ttlSecondsAfterFinished": 0}),
+    Case("spec.output", ONNX | {"onnx": {"precision": ["float32", "float16", "int8"]}}),
     Case("metadata.name", "a" * 52),
 ]
 
@@ -208,6 +210,10 @@ REFUSED = [
     Case(f"{TRAIN}.seed", -1, "spec.training.seed"),
     Case(f"{TRAIN}.seed", 2**31, "spec.training.seed"),
     Case("spec.output.uri", "/models", "spec.output.uri"),
+    Case("spec.output.formats", ["onnx"], "formats always has safetensors"),
+    Case("spec.output.formats", [], "spec.output.formats"),
+    Case("spec.output.onnx", {}, "onnx needs formats: [safetensors, onnx]"),
+    Case("spec.output", ONNX | {"onnx": {"precision": ["int4"]}}, "spec.output.onnx.precision[0]"),
     Case("spec.storage", {"endpoint": "minio:9000"}, "spec.storage.endpoint"),
     Case("spec.storage", {"secretRef": {}}, "spec.storage.secretRef.name"),
     Case("spec.storage", {"secretRef": {"name": "Big_Name"}}, "spec.storage.secretRef.name"),

@@ -153,10 +153,13 @@ def run_to(network: nn.Module, cut: Cut, inputs: Any) -> Tensor:  # noqa: ANN401
     if not cut.path:
         return _tensor(_run(network, inputs))
     calls = itertools.count(1)
+    seen: list[Tensor] = []
 
     def stop(value: object) -> None:
         if next(calls) == cut.call:
-            raise _Reached(_tensor(value))
+            seen.append(_tensor(value))
+            if not torch.compiler.is_exporting():  # which keeps account of what returns
+                raise _Reached
 
     module = network.get_submodule(cut.path)
     hook = (
@@ -166,11 +169,13 @@ def run_to(network: nn.Module, cut: Cut, inputs: Any) -> Tensor:  # noqa: ANN401
     )
     try:
         _run(network, inputs)
-    except _Reached as reached:
-        return reached.tensor
+    except _Reached:
+        pass
     finally:
         hook.remove()
-    raise RuntimeError(f"the network ended before the {cut}")
+    if not seen:
+        raise RuntimeError(f"the network ended before the {cut}")
+    return seen[0]
 
 
 def removable(run: Trace, cut: Cut) -> tuple[str, ...]:
@@ -239,11 +244,7 @@ def ends_at(network: nn.Module, cut: Cut, images: Tensor) -> bool:
 
 
 class _Reached(BaseException):
-    """Carries the feature out of the network; no `except Exception` in it may stop it."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__()
-        self.tensor = tensor
+    """Leaves the network at the cut; no `except Exception` in it may stop it."""
 
 
 def _run(network: nn.Module, inputs: Any) -> object:  # noqa: ANN401  what the network takes
