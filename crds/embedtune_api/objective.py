@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import Options, cel
+from embedtune_api.objective_names import LibraryLoss, LibraryMiner, LossOptimizerName
 
 _RANKS = (
     "self.among >= self.perRow",
@@ -47,11 +48,14 @@ class Objective(ApiModel):
         "MultipleNegativesRankingLoss",
         "CosineSimilarityLoss",
         "CLIPLoss",
+        LibraryLoss,
     ] = "auto"
     """
     The loss function. Default auto: TripletMarginLoss for labelled rows,
     MultipleNegativesRankingLoss for pairs, CosineSimilarityLoss for scored pairs, CLIPLoss for
-    texts with images. A loss that is named must suit every entry of data.mix.
+    texts with images. A loss that is named must suit every entry of data.mix. docs/losses.md has
+    all, with their options; VICRegLoss is for pairs, others that are not named here for labelled
+    rows.
     """
     loss_options: Options = Field(default_factory=dict)
     """
@@ -61,13 +65,27 @@ class Objective(ApiModel):
     (default 20) and symmetric (default false). CLIPLoss takes temperature (default: the
     checkpoint's, or 0.07) and learnable (default true).
     """
-    miner: Literal["TripletMarginMiner"] = "TripletMarginMiner"
-    """What chooses the triplets of a batch for a triplet loss. Default TripletMarginMiner."""
+    miner: Literal["auto", "TripletMarginMiner", LibraryMiner] = "auto"
+    """
+    What chooses the pairs or triplets of a batch that the loss is taken over; docs/losses.md has
+    all, and which loss takes one. Default auto: TripletMarginMiner for TripletMarginLoss, and none,
+    so that all pairs count, for the others.
+    """
     miner_options: Options = Field(default_factory=dict)
     """
     Options of the miner. TripletMarginMiner takes typeOfTriplets: all (that violate the margin),
     semihard (for each positive the nearest negative that is farther) or hard (each anchor's
     farthest positive with its nearest negative). Default semihard.
+    """
+    loss_optimizer: LossOptimizerName = "AdamW"
+    """
+    torch's optimizer of the weights that a loss has of its own, such as ArcFaceLoss one vector for
+    each class. Default AdamW.
+    """
+    loss_optimizer_options: Options = Field(default_factory=dict)
+    """
+    Options of lossOptimizer: learningRate (its highest; it follows training's schedule; default
+    0.01), and those that spec.training.optimizerOptions takes.
     """
     items_per_class: Annotated[int, Field(ge=2, le=1024)] = 4
     """Rows of one class in a batch, at least 2, since an anchor needs a positive. Default 4."""

@@ -59,7 +59,7 @@ def build_task(
     Raises:
         BadSpec: the loss does not suit the model.
     """
-    known = Known(entry.rows, encoders.embedding_dim, encoders.log_scale)
+    known = Known(entry.rows, encoders.embedding_dim, encoders.log_scale, seed=seed)
     columns = _columns(encoders, entry)
     negatives = None
     if chosen.hard_negatives is not None:

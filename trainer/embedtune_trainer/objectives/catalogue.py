@@ -6,6 +6,8 @@ import torch
 
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.objectives.kind import Known, Loss, LossKind
+from embedtune_trainer.objectives.metric_learning import table as metric_learning
+from embedtune_trainer.objectives.metric_learning.declared import MinerOptions
 from embedtune_trainer.objectives.miners import TripletMarginMiner
 from embedtune_trainer.objectives.pairs import (
     CLIPLoss,
@@ -17,7 +19,11 @@ from embedtune_trainer.objectives.triplet import TripletMarginLoss, TripletObjec
 from embedtune_trainer.rows.table import LabelledRows
 
 
-def _triplet(options: TripletMarginLoss, miner: TripletMarginMiner, known: Known) -> Loss:
+def _triplet(
+    options: TripletMarginLoss, miner: TripletMarginMiner | MinerOptions, known: Known
+) -> Loss:
+    if isinstance(miner, MinerOptions):
+        return metric_learning.mined_triplets(options, miner, known)
     objective = TripletObjective(options, miner)
     labels_N = known.labels_N
     return lambda x, batch: objective(x[0], torch.from_numpy(labels_N[batch]))
@@ -41,8 +47,15 @@ def _scored(options: CosineSimilarityLoss, _miner: None, known: Known) -> Loss:
     return lambda x, batch: options(x[0], x[1], scores_N[batch].to(x[0].device))
 
 
-LOSSES: Final[dict[str, LossKind]] = {
-    "TripletMarginLoss": LossKind(("labelled",), "class", TripletMarginLoss, _triplet, miner=True),
+_OWN: Final[dict[str, LossKind]] = {
+    "TripletMarginLoss": LossKind(
+        ("labelled",),
+        "class",
+        TripletMarginLoss,
+        _triplet,
+        {"TripletMarginMiner": TripletMarginMiner, **metric_learning.MINERS},
+        default_miner="TripletMarginMiner",
+    ),
     "CLIPLoss": LossKind(("text-image",), "random", CLIPLoss, _clip),
     "MultipleNegativesRankingLoss": LossKind(
         ("pairs", "text-image"),
@@ -53,4 +66,5 @@ LOSSES: Final[dict[str, LossKind]] = {
     ),
     "CosineSimilarityLoss": LossKind(("scored",), "random", CosineSimilarityLoss, _scored),
 }
+LOSSES: Final = {**_OWN, **metric_learning.LOSSES}
 """By their names in the spec; of several for a layout, the first is what `auto` means."""

@@ -9,7 +9,7 @@ from embedtune_api.spec import HardNegatives, Objective
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.objectives.catalogue import LOSSES
 from embedtune_trainer.objectives.kind import Layout, LossKind, layout_of
-from embedtune_trainer.objectives.miners import MINERS
+from embedtune_trainer.objectives.miner_choice import check_miner, choose_miner
 from embedtune_trainer.objectives.options import names_of, read_options
 from embedtune_trainer.rows.table import LabelledRows, Rows
 
@@ -67,8 +67,7 @@ def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[Chose
     names = [_loss_name(objective, entry, alone=len(entries) == 1) for entry in entries]
     kinds = [LOSSES[name] for name in names]
     told = " and ".join(dict.fromkeys(names))
-    if objective.miner_options and not any(kind.miner for kind in kinds):
-        raise BadSpec(f"{FIELD}.minerOptions: {told} has no miner; remove them")
+    check_miner(objective, told, kinds)
     if objective.hard_negatives and not any(kind.hard_negatives for kind in kinds):
         fitting = " or ".join(name for name, kind in LOSSES.items() if kind.hard_negatives)
         raise BadSpec(
@@ -80,7 +79,7 @@ def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[Chose
             name,
             kind,
             read_options(kind.options, _own(objective, kind, accepted), f"{FIELD}.lossOptions"),
-            _miner(objective) if kind.miner else None,
+            choose_miner(objective, kind),
             objective.hard_negatives if kind.hard_negatives else None,
         )
         for name, kind in zip(names, kinds, strict=True)
@@ -113,7 +112,3 @@ def _loss_name(objective: Objective, entry: Entry, *, alone: bool) -> str:
 def _own(objective: Objective, kind: LossKind, accepted: set[str]) -> dict[str, Any]:
     others = accepted - names_of(kind.options)
     return {name: value for name, value in objective.loss_options.items() if name not in others}
-
-
-def _miner(objective: Objective) -> ApiModel:
-    return read_options(MINERS[objective.miner], objective.miner_options, f"{FIELD}.minerOptions")

@@ -5,8 +5,8 @@ stands between it and a batch's row numbers - classes, scores, what is known to 
 the function `build` of its line in the table.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -49,6 +49,7 @@ class Known:
         rows: the data.
         embedding_dim: D of what the loss is given.
         log_scale: a pair's temperature, see objectives.pairs; None if the model has none.
+        seed: of the weights that a loss begins with.
         mined_NK: rows whose right items are mined as hard negatives; None if none are.
     """
 
@@ -56,6 +57,7 @@ class Known:
     embedding_dim: int
     log_scale: nn.Parameter | None = None
     mined_NK: Indices | None = None
+    seed: int = 0
 
     @cached_property
     def labels_N(self) -> Indices:
@@ -99,7 +101,8 @@ class LossKind:
         sampler: what goes into a batch: classes of several rows each, or rows drawn at random.
         options: the type that declares spec.objective.lossOptions.
         build: options, the miner and what is known of the rows to the loss.
-        miner: whether it takes a miner.
+        miners: those that it takes, by their names, with the types that declare their options.
+        default_miner: what `auto` means; None if that is no miner.
         hard_negatives: whether it takes hard negatives, given with the data or mined.
     """
 
@@ -107,7 +110,8 @@ class LossKind:
     sampler: Literal["class", "random"]
     options: type[ApiModel]
     build: Callable[[Any, Any, Known], Loss]
-    miner: bool = False
+    miners: Mapping[str, type[ApiModel]] = field(default_factory=dict)
+    default_miner: str | None = None
     hard_negatives: bool = False
 
 

@@ -1,0 +1,56 @@
+"""Names that spec.objective takes: pytorch-metric-learning's losses and miners, optimizers."""
+
+from typing import Literal
+
+LibraryLoss = Literal[
+    "AngularLoss",
+    "ArcFaceLoss",
+    "CentroidTripletLoss",
+    "CircleLoss",
+    "CosFaceLoss",
+    "FastAPLoss",
+    "GeneralizedLiftedStructureLoss",
+    "IntraPairVarianceLoss",
+    "LargeMarginSoftmaxLoss",
+    "LiftedStructureLoss",
+    "MarginLoss",
+    "MultiSimilarityLoss",
+    "NCALoss",
+    "NPairsLoss",
+    "NormalizedSoftmaxLoss",
+    "P2SGradLoss",
+    "PNPLoss",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "SignalToNoiseRatioContrastiveLoss",
+    "SoftTripleLoss",
+    "SphereFaceLoss",
+    "SubCenterArcFaceLoss",
+    "ThresholdConsistentMarginLoss",
+    "TupletMarginLoss",
+    "VICRegLoss",
+]
+LibraryMiner = Literal[
+    "AngularMiner",
+    "BatchEasyHardMiner",
+    "BatchHardMiner",
+    "DistanceWeightedMiner",
+    "HDCMiner",
+    "MultiSimilarityMiner",
+    "PairMarginMiner",
+    "UniformHistogramMiner",
+]
+LossOptimizerName = Literal[
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+]
+"""Those of spec.training.optimizer."""

@@ -1,0 +1,34 @@
+"""spec.objective.lossOptimizer: how the weights are trained that losses have of their own."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from torch import nn
+
+from embedtune_api.spec import Objective
+from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.training.step import LossOptimizer
+
+LEARNING_RATE: Final = 0.01
+"""They begin at random, so that what suits a pre-trained encoder would hardly move them."""
+_FIELD: Final = "spec.objective.lossOptimizer"
+
+
+def loss_optimizer_of(
+    objective: Objective, losses: Sequence[nn.Module | None]
+) -> LossOptimizer | None:
+    """The optimizer of these losses' weights; None if they have none.
+
+    Raises:
+        BadSpec: it is given, and no loss has weights; or its learning rate is none.
+    """
+    given = "loss_optimizer" in objective.model_fields_set or objective.loss_optimizer_options
+    if not any(p.requires_grad for loss in losses if loss for p in loss.parameters()):
+        if given:
+            raise BadSpec(f"{_FIELD}: the loss has no weights of its own; remove it")
+        return None
+    options: dict[str, object] = dict(objective.loss_optimizer_options)
+    rate = options.pop("learningRate", LEARNING_RATE)
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or rate <= 0:
+        raise BadSpec(f"{_FIELD}Options.learningRate: must be a number above 0 (got {rate!r})")
+    return LossOptimizer(objective.loss_optimizer, rate, options)
