@@ -11,7 +11,7 @@ from embedtune_api.fields import ModuleGlob, Options, int_or_auto
 class Rate(ApiModel):
     """A learning rate of their own for some modules."""
 
-    modules: Annotated[list[ModuleGlob], Field(min_length=1, max_length=64)]
+    modules: Annotated[tuple[ModuleGlob, ...], Field(min_length=1, max_length=64)]
     """
     Globs over module paths as freeze takes them; head stands for what is behind the backbone. In a
     pair of encoders the paths begin with text. or image., and temperature is its scale.
@@ -104,7 +104,7 @@ class Training(ApiModel):
     What the learning rate is multiplied by from each layer of the backbone to the one below it,
     e.g. 0.9; the layers behind the backbone have all of it. Default 1.
     """
-    rates: Annotated[list[Rate], Field(max_length=64)] = Field(default_factory=list)
+    rates: Annotated[tuple[Rate, ...], Field(max_length=64)] = ()
     """Learning rates of some modules; where several match, their factors multiply."""
     max_gradient_norm: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     """The gradient is scaled down to this Euclidean length if it is longer; 0: never. Default 1."""

@@ -1,7 +1,8 @@
 """A batch's inputs, made while another step runs: each different item once, in parts.
 
 Columns of one encoder are encoded together, so that a text that stands in several rows or columns
-is encoded once, and the parts of like length are as full as they can be.
+is encoded once, and the parts of like length are as full as they can be. An encoder with batch
+normalisation is given the batch as a whole, or in equal parts where that does not fit.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.model import Embedder
@@ -28,7 +30,7 @@ class EncoderInputs:
 
     Attributes:
         embedder: the encoder.
-        parts: the inputs of each part, the longest items last.
+        parts: the inputs of each part, the longest items mostly last.
         sizes: items of each part; U in all.
         costs: padded tokens of each part, or its images.
         budget: of such at a time with a gradient; None: all of them.
@@ -66,6 +68,7 @@ class Preparer:
         self._micro_batch = micro_batch
         self._world = world
         self._longest: dict[int, int] = {}
+        self._normed = {id(c.embedder) for c in columns if _normalises_batches(c.embedder)}
         for column in columns:
             key, lengths_N = id(column.embedder), column.table.lengths_N
             longest = int(lengths_N.max()) if len(lengths_N) else 1
@@ -104,7 +107,12 @@ class Preparer:
         device = embedder.device
         length_U = table.lengths_N[item_U]
         at_most = PART_BUDGET if budget is None else min(budget, PART_BUDGET)
-        parts = cut_by_length(length_U, PART_OVERHEAD[device.type], at_most) if len(item_U) else []
+        if not len(item_U):
+            parts = []
+        elif id(embedder) in self._normed:
+            parts = _equal_parts(length_U, budget)
+        else:
+            parts = cut_by_length(length_U, PART_OVERHEAD[device.type], at_most)
         back_U = np.argsort(np.concatenate(parts)) if parts else item_U
         place_CB = torch.from_numpy(back_U[place_M].reshape(len(columns), len(rows_B)))
         if device.type == "cuda":
@@ -120,6 +128,24 @@ class Preparer:
             numbers,
             place_CB.to(device, non_blocking=True),
         )
+
+
+def _normalises_batches(embedder: Embedder) -> bool:
+    """Whether an item's embedding depends on those that are encoded with it."""
+    norms = (m for m in embedder.modules() if isinstance(m, _BatchNorm))
+    return any(norm.weight is None or norm.weight.requires_grad for norm in norms)
+
+
+def _equal_parts(length_U: Indices, budget: int | None) -> list[Indices]:
+    """As few parts of a size as the budget allows, in the batch's order, of 2 items at least.
+
+    Batch normalisation wants parts that are alike, not items of a part.
+    """
+    whole = np.arange(len(length_U))
+    if budget is None:
+        return [whole]
+    count = -(-len(whole) * int(length_U.max()) // budget)
+    return np.array_split(whole, max(1, min(count, len(whole) // 2)))
 
 
 def _distinct(columns: Sequence[Column], rows_B: Indices) -> tuple[Any, Indices, Indices]:
