@@ -8,8 +8,10 @@ import pytest
 from embedtune_api.contract import MANIFEST
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Headline, Metrics, ModelRef
-from embedtune_trainer.artifact import load_manifest, stage, verify
+from embedtune_trainer.artifact import ForPeople, load_manifest, stage, verify
 from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.reporting.card import CardFacts, model_card
+from embedtune_trainer.reporting.record import Intervals
 
 JOB = FineTuneJob.parse(
     {
@@ -43,7 +45,19 @@ class Tiny:
 @pytest.fixture
 def staged(tmp_path: Path) -> tuple[Path, ModelRef]:
     folder = tmp_path / "model"
-    return folder, stage(Tiny(), folder, JOB, METRICS, "TripletMarginLoss", {"steps": 5})
+    return folder, stage(
+        Tiny(), folder, JOB, METRICS, "TripletMarginLoss", {"steps": 5}, people("1")
+    )
+
+
+def people(word: str, table: str = "") -> ForPeople:
+    """What another run's people would find otherwise."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "page.html").write_text(word)
+
+    return ForPeople(table, CardFacts(seconds=float(word), hardware={"CPU": word}), write)
 
 
 def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) -> None:
@@ -52,10 +66,10 @@ def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) 
     assert set(manifest.files) == {
         "modules.json",
         "1_Pooling/config.json",
-        "README.md",
         "model.safetensors",
         "training.json",
     }
+    assert manifest.reports == ("README.md", "report/digests.json", "report/page.html")
     assert model.model_dump(exclude={"digest", "size_bytes"}) == {
         "uri": "s3://models/tuned/team-a/trec/1234/",
         "embedding_dim": 3,
@@ -74,9 +88,13 @@ def test_the_manifest_describes_every_other_file(staged: tuple[Path, ModelRef]) 
 
 
 def test_the_same_run_gives_the_same_digest(staged: tuple[Path, ModelRef], tmp_path: Path) -> None:
-    again = stage(Tiny(), tmp_path / "again", JOB, METRICS, "TripletMarginLoss", {"steps": 5})
-    other = stage(Tiny(), tmp_path / "other", JOB, METRICS, "TripletMarginLoss", {"steps": 6})
+    """However long it took, and wherever it ran."""
+    arguments = (JOB, METRICS, "TripletMarginLoss")
+    again = stage(Tiny(), tmp_path / "again", *arguments, {"steps": 5}, people("2"))
+    other = stage(Tiny(), tmp_path / "other", *arguments, {"steps": 6}, people("1"))
     assert staged[1].digest == again.digest != other.digest
+    cards = [(folder / "README.md").read_text() for folder in (staged[0], tmp_path / "again")]
+    assert cards[0] != cards[1]
 
 
 def test_training_json_has_what_made_it(staged: tuple[Path, ModelRef]) -> None:
@@ -87,8 +105,16 @@ def test_training_json_has_what_made_it(staged: tuple[Path, ModelRef]) -> None:
     assert {"embedtune", "torch"} <= training["versions"].keys()
 
 
-def test_the_card_is_the_golden_one(staged: tuple[Path, ModelRef]) -> None:
-    assert (staged[0] / "README.md").read_text() == GOLDEN_CARD.read_text()
+def test_the_card_is_the_golden_one() -> None:
+    facts = CardFacts(
+        licences={"s3://bases/mini": "apache-2.0"},
+        intervals={"map": Intervals((0.15, 0.25), (0.35, 0.45), (0.12, 0.28))},
+        hardware={"CPU": "Some CPU, 2 of 2 threads"},
+        seconds=75.0,
+        rows={"s3://data/train.csv": 1234},
+    )
+    card = model_card(JOB, METRICS, "TripletMarginLoss", 3, "sentence-transformers", facts)
+    assert card == GOLDEN_CARD.read_text()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +123,12 @@ def test_the_card_is_the_golden_one(staged: tuple[Path, ModelRef]) -> None:
         (lambda f: (f / "model.safetensors").write_bytes(b"weightz"), "is not what the manifest"),
         (lambda f: (f / "training.json").unlink(), "training.json is missing"),
         (lambda f: (f / "more").touch(), "more is not in the manifest"),
+        (lambda f: (f / "README.md").write_text("x"), "README.md is not what the manifest"),
+        (lambda f: (f / "report/page.html").unlink(), "report/page.html is missing"),
+        (lambda f: (f / "report/page.html").write_text("3"), "page.html is not what the man"),
+        (lambda f: (f / "report/more").touch(), "report/more is not in the manifest"),
+        (lambda f: (f / "report/digests.json").write_text("{}"), "not a list of digests"),
+        (lambda f: (f / "report/digests.json").unlink(), "digests.json is missing"),
         (lambda f: (f / MANIFEST).unlink(), r"no manifest.json, so this is no finished model"),
         (lambda f: (f / MANIFEST).write_text("{}"), "not a manifest"),
     ],
@@ -122,7 +154,7 @@ def test_the_card_says_how_another_layout_is_loaded(tmp_path: Path) -> None:
             (folder / "model.safetensors").write_bytes(b"weights")
             (folder / "embedtune.json").write_text('{"modality": "text"}')
 
-    stage(Other(), tmp_path / "m", JOB, METRICS, "TripletMarginLoss", {}, "conv1\nfc")
+    stage(Other(), tmp_path / "m", JOB, METRICS, "TripletMarginLoss", {}, people("1", "conv1\nfc"))
     card = (tmp_path / "m" / "README.md").read_text()
     assert 'model = open_model("path/to/this/folder")' in card
     assert (tmp_path / "m" / "model.txt").read_text() == "conv1\nfc\n"

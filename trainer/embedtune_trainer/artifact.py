@@ -1,12 +1,15 @@
-"""The model as a folder: weights, a card for people, what it was trained with, a manifest.
+"""The model as a folder: weights, what it was trained with, a manifest, and a report for people.
 
 manifest.json is canonical JSON without times, so the same run gives the same digest. It holds the
-sha256 of every other file and is written last: a folder without it is not a model.
+sha256 of every file that the model consists of, and the names of those that hold times and are for
+people alone: the card, and the folder report/, in which digests.json has their sha256. It is
+written last: a folder without it is not a model.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -19,19 +22,17 @@ from embedtune_api.contract import CHECKPOINTS, MANIFEST
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
+from embedtune_trainer.reporting.card import CardFacts, model_card
 from embedtune_trainer.sources.storage import folder_files, without_manifest
-from embedtune_trainer.usage import Kind, kind_of, using
+from embedtune_trainer.usage import kind_of
 
 CARD = "README.md"
+REPORT = "report"
+"""The folder for what people look at."""
+DIGESTS = f"{REPORT}/digests.json"
 TRAINING = "training.json"
 TABLE = "model.txt"
 """What the model consists of, as `embedtune inspect` shows it."""
-_TAGS = """library_name: embedtune
-tags: [feature-extraction, embedtune]"""
-_ST_TAGS = """library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]"""
-"""The card's metadata, if sentence-transformers reads the model."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -62,7 +63,31 @@ class Manifest(ApiModel):
     """URI of the backbone."""
     embedding_dim: int
     files: dict[str, ManifestFile]
-    """Every other file by its path in the folder."""
+    """Every file that the model consists of, by its path in the folder."""
+    reports: tuple[str, ...] = ()
+    """Paths of the files for people, which hold times; their digests are in report/digests.json."""
+
+
+class ReportDigests(ApiModel):
+    """report/digests.json."""
+
+    files: dict[str, ManifestFile]
+    """Every file that manifest.json names among its reports, but this one."""
+
+
+@dataclass(frozen=True)
+class ForPeople:
+    """What lies in the folder for people.
+
+    Attributes:
+        table: what the model consists of; empty if that could not be found out.
+        facts: for the card.
+        write_report: puts what it likes into the folder that it is given, report/.
+    """
+
+    table: str = ""
+    facts: CardFacts = field(default_factory=CardFacts)
+    write_report: Callable[[Path], None] | None = None
 
 
 def stage(
@@ -72,7 +97,7 @@ def stage(
     metrics: Metrics,
     objective: str,
     report: Mapping[str, Any],
-    table: str = "",
+    for_people: ForPeople | None = None,
 ) -> ModelRef:
     """Write the model into an empty folder.
 
@@ -83,18 +108,16 @@ def stage(
         metrics: before and after.
         objective: what it was trained with, for its card.
         report: facts of the training, the same for the same run (no times).
-        table: what the model consists of; empty if that could not be found out.
+        for_people: what may differ between two runs that are the same.
 
     Returns:
         What the status says of it. It is true once the folder is published at its URI.
     """
+    people = for_people or ForPeople()
     folder.mkdir(parents=True, exist_ok=True)
     embedder.save(folder)
-    card = model_card(job, metrics, objective, embedder.embedding_dim, kind_of(folder))
-    if table:
-        (folder / TABLE).write_text(table + "\n", encoding="utf-8")
-        card += f"{TABLE} shows the network's modules.\n"
-    (folder / CARD).write_text(card, encoding="utf-8")
+    if people.table:
+        (folder / TABLE).write_text(people.table + "\n", encoding="utf-8")
     training = {
         "job": job.trainer_input(),
         "metrics": metrics.to_dict(),
@@ -102,22 +125,40 @@ def stage(
         "versions": {"embedtune": __version__} | {name: version(name) for name in _PACKAGES},
     }
     (folder / TRAINING).write_text(json.dumps(training, indent=2, sort_keys=True) + "\n")
-    files = {
-        name: ManifestFile(sha256=file_sha256(path), size=path.stat().st_size)
-        for name, path in without_manifest(folder_files(folder)).items()
-    }
+    files = _digests(folder)
+    dim = embedder.embedding_dim
+    card = model_card(job, metrics, objective, dim, kind_of(folder), people.facts)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    if people.write_report is not None:
+        people.write_report(folder / REPORT)
+    reports = {name: file for name, file in _digests(folder).items() if name not in files}
+    (folder / REPORT).mkdir(exist_ok=True)
+    digests = canonical_json(ReportDigests(files=reports).to_dict())
+    (folder / DIGESTS).write_bytes(digests)
     manifest = Manifest(
-        base_model=base_model(job), embedding_dim=embedder.embedding_dim, files=files
+        base_model=base_model(job),
+        embedding_dim=dim,
+        files=files,
+        reports=tuple(sorted([*reports, DIGESTS])),
     )
     data = canonical_json(manifest.to_dict())
     (folder / MANIFEST).write_bytes(data)
+    sizes = (file.size for file in (*files.values(), *reports.values()))
     return ModelRef(
         uri=job.output_uri,
         digest="sha256:" + hashlib.sha256(data).hexdigest(),
-        size_bytes=len(data) + sum(file.size for file in files.values()),
-        embedding_dim=embedder.embedding_dim,
+        size_bytes=len(data) + len(digests) + sum(sizes),
+        embedding_dim=dim,
         base_model=base_model(job),
     )
+
+
+def _digests(folder: Path) -> dict[str, ManifestFile]:
+    """All files but the manifest."""
+    return {
+        name: ManifestFile(sha256=file_sha256(path), size=path.stat().st_size)
+        for name, path in without_manifest(folder_files(folder)).items()
+    }
 
 
 def base_model(job: FineTuneJob) -> str:
@@ -141,7 +182,7 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Check every file of a model against its manifest.
+    """Check every file of a model against its manifest, and the report's against their digests.
 
     Raises:
         UnsupportedModel: a file is missing, changed, or not in the manifest.
@@ -152,13 +193,15 @@ def verify(folder: Path) -> Manifest:
         for name, path in without_manifest(folder_files(folder)).items()
         if not name.startswith(f"{CHECKPOINTS}/")  # of a run that will replace this model
     }
+    told = {**manifest.files, **_told_of_reports(folder, manifest)}
+    names = {*manifest.files, *manifest.reports}
     wrong = {
-        **dict.fromkeys(manifest.files.keys() - there.keys(), "is missing"),
-        **dict.fromkeys(there.keys() - manifest.files.keys(), "is not in the manifest"),
+        **dict.fromkeys(names - there.keys(), "is missing"),
+        **dict.fromkeys(there.keys() - names, "is not in the manifest"),
         **{
             name: "is not what the manifest says"
-            for name in manifest.files.keys() & there.keys()
-            if file_sha256(there[name]) != manifest.files[name].sha256
+            for name in told.keys() & there.keys()
+            if file_sha256(there[name]) != told[name].sha256
         },
     }
     if wrong:
@@ -166,6 +209,17 @@ def verify(folder: Path) -> Manifest:
             f"{folder}: " + ", ".join(f"{name} {what}" for name, what in sorted(wrong.items()))
         )
     return manifest
+
+
+def _told_of_reports(folder: Path, manifest: Manifest) -> dict[str, ManifestFile]:
+    """What digests.json says; nothing if it is missing, which is found for itself."""
+    path = folder / DIGESTS
+    if DIGESTS not in manifest.reports or not path.exists():
+        return {}
+    try:
+        return ReportDigests.model_validate_json(path.read_bytes()).files
+    except ValidationError as error:
+        raise UnsupportedModel(f"{path}: not a list of digests: {error}") from None
 
 
 def canonical_json(data: Mapping[str, Any]) -> bytes:
@@ -178,52 +232,3 @@ def file_sha256(path: Path) -> str:
     """The file's sha256 in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def model_card(
-    job: FineTuneJob, metrics: Metrics, objective: str, embedding_dim: int, kind: Kind
-) -> str:
-    """README.md: what the model is, how good, and how to use it."""
-    spec = job.spec
-    evaluation = spec.data.evaluation
-    measured_on = (
-        f"queries {evaluation.queries.uri}, searched in {evaluation.index.uri}"
-        if evaluation.queries and evaluation.index
-        else evaluation.uri or "rows held out of the training data"
-    )
-    use = using("path/to/this/folder", kind)
-    rows = "\n".join(
-        f"| {name} | {value} | {metrics.after.get(name, '')} |"
-        for name, value in metrics.before.items()
-    )
-    return f"""---
-{_ST_TAGS if kind == "sentence-transformers" else _TAGS}
----
-
-# {job.metadata.name}
-
-An embedding model of {embedding_dim} dimensions, fine-tuned by embedtune.
-
-| | |
-|---|---|
-| base model | {base_model(job)} |
-| job | {job.metadata.namespace}/{job.metadata.name} ({job.metadata.uid}) |
-| training data | {", ".join(data.uri for _, data in spec.data.entries)} |
-| measured on | {measured_on} |
-| objective | {objective} |
-
-## Use it
-
-```python
-{use}
-```
-
-## How good it is
-
-| metric | before | after |
-|---|---|---|
-{rows}
-
-The whole job, versions and training report are in {TRAINING}; {MANIFEST} has the sha256 of every
-file.
-"""

@@ -18,7 +18,7 @@ from embedtune_trainer.artifact import stage
 from embedtune_trainer.datafiles import DataFiles, about
 from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.modality import wanted_by
-from embedtune_trainer.progress import Reporter
+from embedtune_trainer.progress import FanOut, Reporter
 from embedtune_trainer.rows.check import check_trainable
 from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched, fetch_backbone
@@ -66,9 +66,13 @@ def run(
 
     from embedtune_trainer.evaluation.plan import headline_metric
     from embedtune_trainer.mixture import build_mixture
+    from embedtune_trainer.reporting.sample import held_out
+    from embedtune_trainer.reporting.scribe import Scribe, Told
     from embedtune_trainer.training.fit import fit
 
     entries, measure = _entries(spec, read, files)
+    scribe = Scribe(job, held_out(measure))
+    reporter = FanOut((reporter, scribe.history))
     brought: dict[str, Fetched] = {}
     encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop, brought)
     analyses = _analysed(spec.model, brought, reporter)
@@ -76,20 +80,36 @@ def run(
     _tell_ready(mixture, len(measure), encoders, spec.training.epochs, reporter)
     reporter.phase("Evaluating")
     before = measure.run(encoders, stop)
+    scribe.look_before(encoders, before, stop)
     _go_on(stop)
     reporter.phase("Training")
     report = fit(encoders, mixture, spec.training, reporter, stop)
     _go_on(stop)
     reporter.phase("Evaluating")
     after = measure.run(encoders, stop)
+    scribe.look_after(encoders, after, report.steps, stop)
     _go_on(stop)
     metrics = _metrics(headline_metric(spec.data, measure), before, after)
     reporter.note("measured", **_facts(metrics.headline))
     reporter.phase("Exporting")
     told = _report(report, brought, analyses)
-    told["data"] = mixture.report(spec.training.epochs)
-    table = inspection.render(analyses)
-    model = stage(encoders, work_dir / "model", job, metrics, mixture.name, told, table)
+    told["data"] = data = mixture.report(spec.training.epochs)
+    people = scribe.for_people(
+        Told(
+            headline=metrics.headline.name,
+            before=before,
+            after=after,
+            objective=mixture.name,
+            embedding_dim=encoders.embedding_dim,
+            seconds=report.seconds,
+            rows=report.rows,
+            data_wait_ratio=report.data_wait_ratio,
+            data=data,
+            brought=brought,
+            modules=inspection.render(analyses),
+        )
+    )
+    model = stage(encoders, work_dir / "model", job, metrics, mixture.name, told, people)
     with about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)

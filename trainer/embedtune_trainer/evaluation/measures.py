@@ -78,6 +78,7 @@ class PairSearch:
     """Every different left item searched in the different right ones; images also backwards."""
 
     def __init__(self, rows: PairRows, cutoffs: Sequence[int], batch_size: int) -> None:
+        self.rows = rows
         relation = Relation.of(rows)
         _, first_L, left_N = np.unique(relation.left_N, return_index=True, return_inverse=True)
         _, first_R, right_N = np.unique(relation.right_N, return_index=True, return_inverse=True)
