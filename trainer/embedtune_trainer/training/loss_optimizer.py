@@ -7,6 +7,8 @@ from torch import nn
 
 from embedtune_api.spec import Objective
 from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.training.optimizers import KINDS
+from embedtune_trainer.training.options import check_options
 from embedtune_trainer.training.step import LossOptimizer
 
 LEARNING_RATE: Final = 0.01
@@ -20,7 +22,7 @@ def loss_optimizer_of(
     """The optimizer of these losses' weights; None if they have none.
 
     Raises:
-        BadSpec: it is given, and no loss has weights; or its learning rate is none.
+        BadSpec: it is given, and no loss has weights; or an option is wrong.
     """
     given = "loss_optimizer" in objective.model_fields_set or objective.loss_optimizer_options
     if not any(p.requires_grad for loss in losses if loss for p in loss.parameters()):
@@ -31,4 +33,6 @@ def loss_optimizer_of(
     rate = options.pop("learningRate", LEARNING_RATE)
     if not isinstance(rate, int | float) or isinstance(rate, bool) or rate <= 0:
         raise BadSpec(f"{_FIELD}Options.learningRate: must be a number above 0 (got {rate!r})")
-    return LossOptimizer(objective.loss_optimizer, rate, options)
+    name = objective.loss_optimizer
+    check_options(KINDS[name].defaults, options, f"{_FIELD}Options", name)
+    return LossOptimizer(name, rate, options)
