@@ -102,11 +102,12 @@ def gradients(made, rows, inputs=None, step=0):
     return float(outcome.loss), found
 
 
-def largest_difference(one, other):
-    """Of any number, relative to the largest of them."""
+def difference(one, other):
+    """The length of the difference of two gradients, relative to theirs."""
     assert one.keys() == other.keys()
-    largest = max(float(value.abs().max()) for value in one.values())
-    return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
+    length = sum(float(value.double().square().sum()) for value in one.values()) ** 0.5
+    apart = sum(float((one[n] - other[n]).double().square().sum()) for n in one) ** 0.5
+    return apart / length
 
 
 def equal(one, other):

@@ -63,6 +63,9 @@ def clip(folder, world):
     return _made(Encoders.pair(pair), data, {"loss": "CLIPLoss"}, world)
 
 
+MAKERS = (triplet, ranking, clip, proxies)
+
+
 def _made(encoders, data, objective, world, micro_batch=None):
     return stepping.bench(
         *(encoders, data),
@@ -81,7 +84,7 @@ def trained(make, folder, world):
     return losses, weights
 
 
-def in_a_process(rank, make, folder, port, target):
+def in_a_process(rank, folder, port, target):
     os.environ |= {
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
         **{"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
@@ -89,31 +92,41 @@ def in_a_process(rank, make, folder, port, target):
     torch.set_num_threads(1)
     world = World.join(torch.device("cpu"))
     assert (world.rank, world.size) == (rank, 2)
-    torch.save(trained(make, folder, world), target / f"{rank}.pt")
+    for make in MAKERS:
+        torch.save(trained(make, folder, world), target / f"{make.__name__}-{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("make", [triplet, ranking, clip, proxies], ids=lambda make: make.__name__)
-def test_two_processes_are_one(make, tmp_path):
-    folder = tiny.backbone(tmp_path / "tiny")
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return tiny.backbone(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def two(plain, tmp_path_factory):
+    """Where two processes left what they trained; started once, since that takes seconds."""
+    folder = tmp_path_factory.mktemp("two")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    alone_losses, alone = trained(make, folder, ALONE)
-    multiprocessing.spawn(in_a_process, (make, folder, port, tmp_path), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    multiprocessing.spawn(in_a_process, (plain, port, folder), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_two_processes_are_one(make, plain, two):
+    alone_losses, alone = trained(make, plain, ALONE)
+    found = [torch.load(two / f"{make.__name__}-{rank}.pt") for rank in (0, 1)]
     assert stepping.equal(found[0][1], found[1][1]), "the processes differ"
     for losses, weights in found:
         assert losses == pytest.approx(alone_losses, abs=1e-6)
         assert max(float((weights[n] - alone[n]).abs().max()) for n in alone) < 1e-6
 
 
-def test_one_process_sends_nothing(tmp_path, monkeypatch):
+def test_one_process_sends_nothing(plain, monkeypatch):
     for name in ("all_gather", "all_reduce", "init_process_group"):
         monkeypatch.setattr(torch.distributed, name, functools.partial(pytest.fail, name))
-    folder = tiny.backbone(tmp_path / "tiny")
-    world = World.join(torch.device("cpu"))
-    trained(triplet, folder, world)
+    trained(triplet, plain, World.join(torch.device("cpu")))
 
 
 def test_shares_are_consecutive_and_make_up_the_batch():
@@ -126,8 +139,8 @@ def test_shares_are_consecutive_and_make_up_the_batch():
     assert len(rows[:2][World(3, 4).place(2)]) == 0
 
 
-def test_a_process_without_rows_prepares_nothing(tmp_path):
-    made = triplet(tiny.backbone(tmp_path / "tiny"), ALONE)
+def test_a_process_without_rows_prepares_nothing(plain):
+    made = triplet(plain, ALONE)
     preparer = Preparer(made.task.columns, world=World(3, 4))
     (given,) = preparer(made.batch([0, 1]))
     assert given.parts == ()

@@ -12,7 +12,7 @@ from embedtune_trainer import encoding
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.training import cached
 from tests.trainer import stepping, tiny
-from tests.trainer.stepping import bench, gradients, largest_difference
+from tests.trainer.stepping import bench, difference, gradients
 
 ALL = {"minerOptions": {"typeOfTriplets": "all"}}
 
@@ -50,7 +50,7 @@ def test_like_texts_once_in_parts_of_like_length_is_exact(plain, kind, monkeypat
     loss, found = gradients(made, rows)
     expected_loss, expected = padded_gradients(made, rows)
     assert loss == pytest.approx(expected_loss, abs=1e-6)
-    assert largest_difference(found, expected) < 1e-6
+    assert difference(found, expected) < 1e-6
 
 
 def test_columns_of_one_encoder_share_their_texts(plain):
@@ -77,9 +77,9 @@ def test_cached_gradients_are_the_uncached_ones_dropout_included(plain, kind, mi
     loss, found = gradients(made, rows, given)
     whole_loss, whole = gradients(made, rows, [replace(one, budget=None) for one in given])
     assert loss == pytest.approx(whole_loss, abs=1e-7)
-    assert largest_difference(found, whole) < 1e-6
+    assert difference(found, whole) < 1e-6
     other = gradients(made, rows, given, step=1)[1]
-    assert largest_difference(found, other) > 1e-4, "dropout is the same in every step"
+    assert difference(found, other) > 1e-4, "dropout is the same in every step"
 
 
 def test_caching_remembers_no_more_than_a_part(plain, monkeypatch):

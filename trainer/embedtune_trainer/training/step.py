@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedtune_api import spec
+from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.mixture import Batch
 from embedtune_trainer.training.cached import Encoded, seed_everything
@@ -23,7 +24,11 @@ from embedtune_trainer.training.optimizers import (
     optimizer_state,
     set_learning_rate,
 )
-from embedtune_trainer.training.precision import autocast_for
+from embedtune_trainer.training.precision import (
+    autocast_for,
+    finish_training,
+    prepare_to_train,
+)
 from embedtune_trainer.training.rates import loss_side, named_trained, parameter_groups
 from embedtune_trainer.training.schedules import Schedule
 
@@ -101,6 +106,8 @@ class Stepper:
         self._losses = [p for loss in losses for p in loss.parameters() if p.requires_grad]
         self.learning_rate = learning_rate_of(training, module)
         self._autocast = autocast_for(training.precision, self.trained[0].device)
+        self._embedders = [m for m in module.modules() if isinstance(m, Embedder)]
+        prepare_to_train(self._embedders, compiled=training.compile)
         updates = -(-steps // training.accumulate)
         self._schedule = Schedule(
             training.scheduler, updates, training.warmup_ratio, training.scheduler_options
@@ -197,10 +204,11 @@ class Stepper:
         return nullcontext() if self._average is None else self._average.swapped()
 
     def finish(self) -> None:
-        """The averaged weights are the module's from now on, if the training has an average."""
+        """No step comes after this; the averaged weights are the module's, if there are any."""
         if self._average is not None:
             self._average.swap()
             self._average = None
+        finish_training(self._embedders)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on but the weights: dicts of tensors and numbers.
