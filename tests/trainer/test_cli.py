@@ -38,7 +38,10 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("command", ["", "run", "validate", "data check", "inspect"])
+COMMANDS = ["", "run", "validate", "data check", "inspect", "encode", "evaluate", "pull"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_the_golden_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main([*command.split(), "--help"])

@@ -14,7 +14,13 @@ from threading import Event
 
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_trainer import datacheck, inspect_command
+from embedtune_trainer import (
+    datacheck,
+    encode_command,
+    evaluate_command,
+    inspect_command,
+    pull_command,
+)
 from embedtune_trainer.failures import Ending, ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
 from embedtune_trainer.usage import kind_of
@@ -193,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(action=_validate)
     datacheck.add_command(commands)
     inspect_command.add_command(commands)
+    encode_command.add_command(commands)
+    evaluate_command.add_command(commands)
+    pull_command.add_command(commands)
     return parser
 
 

@@ -67,7 +67,8 @@ def build(
     labels, scores = GrowingLabels(scratch), Growing(np.float64, scratch)
     reading: list[_Reading[Any]] = [column for column, _ in items]
     reading += [_Reading(read.label, labels)] if layout.label else []
-    reading += [_Reading(read.score, scores)] if layout.score else []
+    number = read.score if len(items) == 2 else read.margin
+    reading += [_Reading(number, scores)] if layout.score else []
 
     def keep(number: int, data: bytes) -> Cell:
         is_image = number < len(modalities) and modalities[number] == "image"
@@ -91,7 +92,46 @@ def build(
         return LabelledRows(left, labels.finish(), faults.source, skipped)
     right_items, *negatives = others
     scores_N = scores.finish() if layout.score else None
-    return PairRows(left, right_items, faults.source, tuple(negatives), scores_N, skipped)
+    scored = (None, scores_N) if negatives else (scores_N, None)
+    return PairRows(
+        left, right_items, faults.source, tuple(negatives), scored[0], skipped, scored[1]
+    )
+
+
+def build_items(
+    stream: Stream,
+    column: Column,
+    kind: Modality,
+    faults: Faults,
+    images: ImageReader,
+    scratch: Path | None = None,
+) -> Items:
+    """The items of one column, whatever else the rows hold.
+
+    Args:
+        stream: the file.
+        column: that holds them.
+        kind: what they are.
+        faults: told of rows that are wrong.
+        images: reads cells that are images.
+        scratch: the folder for columns that are large.
+
+    Raises:
+        BadData: a cell is wrong, or there are no rows.
+    """
+    into, finish = _reading_of(kind, images, scratch)
+    kept = 0
+    records = stream.records([column.at])
+    for chunk in chunks(records, 1, lambda _, b: images.keep(b) if kind == "image" else b):
+        checked = Checked(stream, chunk, faults)
+        into.check(checked, 0, column)
+        right = checked.right()
+        into.keep(right)
+        kept += len(right)
+    skipped = faults.finish(kept + faults.count)
+    if not kept:
+        raise BadData(f"{faults.source}: no rows: " + _nothing(stream, skipped))
+    return finish()
 
 
 def modality(wanted: Wanted, number: int) -> Modality:

@@ -104,6 +104,19 @@ def score(cell: Cell) -> float:
     return value
 
 
+def margin(cell: Cell) -> float:
+    """By how much one score is above another, any number."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        raise Blank
+    value = _number(cell)
+    if value is None or not math.isfinite(value):
+        raise Unfit(
+            f"{shown(cell)} is not a number; with a column of negatives the score is what a"
+            " teacher's scores of positive and negative differ by (a decimal point is a point)"
+        )
+    return value
+
+
 class VectorReader:
     """Cells of one column to vectors of one length; the first row says which."""
 

@@ -27,7 +27,7 @@ DEFAULTS: Final[dict[str, tuple[str, ...]]] = {
     "image": _IMAGE,
 }
 """Names, without regard to case, by what such a column holds."""
-_ITEM_OF: Final[dict[Modality, tuple[str, ...]]] = {
+ITEM_OF: Final[dict[Modality, tuple[str, ...]]] = {
     "text": DEFAULTS["item"],
     "image": ("item", *_IMAGE),
     "vector": ("item", "vector", "embedding", "features", "tensor"),
@@ -169,8 +169,13 @@ def by_name(
     columns = {role: finder.find(role) for role in _ROLES[kind]}
     label, score = columns.pop("label", None), columns.pop("score", None)
     items = tuple(columns.values())
-    if kind == "pairs":
+    if kind in ("pairs", "scored"):
         items += finder.negatives()
+    if kind == "scored" and len(items) > 3:
+        raise BadData(
+            f"{where}: {len(items) - 2} columns of negatives and one score, which is the margin of"
+            f" the positive over one negative; name that one in {field}.columns.negatives"
+        )
     used = (*items, *(column for column in (label, score) if column))
     if len({column.at for column in used}) < len(used):
         raise BadSpec(f"{field}.columns: one column is named for two things: {listed(names)}")
@@ -213,7 +218,7 @@ def _kinds_given(given: Columns, kinds: tuple[Kind, ...], field: str) -> tuple[K
     fitting = tuple(
         kind
         for kind in kinds
-        if fields <= {*_ROLES[kind], *(("negatives",) if kind == "pairs" else ())}
+        if fields <= {*_ROLES[kind], *(("negatives",) if kind in ("pairs", "scored") else ())}
     )
     if not fitting:
         raise BadSpec(
@@ -239,7 +244,7 @@ class _Finder:
         self._given = given
         self._where = where
         self._field = field
-        self._item_names = _ITEM_OF[wanted.left]
+        self._item_names = ITEM_OF[wanted.left]
 
     def _wanted(self, role: str) -> tuple[str, ...]:
         return self._item_names if role == "item" else DEFAULTS[role]

@@ -1,6 +1,6 @@
 """Any data file or folder to rows: format by name, layout by columns, every cell checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,7 +91,11 @@ def read(
 ) -> Reading:
     """As `read_rows`, with what was found out on the way."""
     faults = Faults(dataset.uri, dataset.on_bad_row)
-    stream = _open(path, dataset, want, field, faults, scratch)
+
+    def header(cells: Sequence[str]) -> bool:
+        return is_header(cells, dataset, want, field)
+
+    stream = open_stream(path, dataset, field, faults, scratch, header)
     if stream.names is None:
         layout = by_position(stream.first, dataset, want, field)
     else:
@@ -102,7 +106,8 @@ def read(
     else:
         images = ImageReader(path.parent, dataset.uri, fetch)
     if not layout.ordered:
-        looked_at = _open(path, dataset, want, field, Faults(dataset.uri, "skip"), scratch)
+        looking = Faults(dataset.uri, "skip")
+        looked_at = open_stream(path, dataset, field, looking, scratch, header)
         layout = in_order(layout, looked_at, dataset.uri, images, dataset.limit)
     rows = build(stream, layout, want, faults, images, dataset.limit, scratch)
     return Reading(rows, stream.format, layout, stream.names)
@@ -129,14 +134,28 @@ def format_of(path: Path, dataset: Dataset, field: str) -> Format:
     )
 
 
-def _open(
+def open_stream(
     path: Path,
     dataset: Dataset,
-    want: Wanted,
     field: str,
     faults: Faults,
     scratch: Path | None,
+    header: Callable[[Sequence[str]], bool],
 ) -> Stream:
+    """A data file or folder as records.
+
+    Args:
+        path: the file or folder on this machine.
+        dataset: how to read it.
+        field: the dataset's path in the spec, for messages.
+        faults: told of rows that are wrong.
+        scratch: the folder for what is large.
+        header: whether a CSV file's first row, these cells, names its columns.
+
+    Raises:
+        BadSpec: the format cannot be told.
+        BadData: the file is not of this format.
+    """
     kind = format_of(path, dataset, field)
     if dataset.csv.header != "auto" and kind != "csv":
         raise BadSpec(f"{field}.csv: the file is read as {kind}, not as csv")
@@ -148,10 +167,6 @@ def _open(
     for file in files:
         refuse_mistaken(file, kind, dataset.uri, field, dataset.csv.encoding)
     if kind == "csv":
-
-        def header(cells: Sequence[str]) -> bool:
-            return is_header(cells, dataset, want, field)
-
         return open_csv(files, dataset, field, faults, header)
     if kind == "jsonl":
         from embedtune_trainer.rows.formats.jsonl import open_jsonl

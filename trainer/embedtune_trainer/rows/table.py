@@ -193,11 +193,15 @@ class LabelledRows:
 class PairRows:
     """Two items a row that belong together, or whose likeness has a score.
 
+    With a hard negative, the score says how much more alike left is to right than to that.
+
     Attributes:
         left: anchors; the texts, where texts are paired with images.
         right: what belongs to each.
         negatives: hard negatives of each left item, a column each, of right's modality.
         scores_N: how alike left and right are, from 0 to 1; None if they belong together.
+        margins_N: by how much a teacher's score of left and right is above that of left and the
+            one column of negatives; None if nothing says so.
     """
 
     left: Items
@@ -206,6 +210,7 @@ class PairRows:
     negatives: tuple[Items, ...] = ()
     scores_N: NDArray[np.float64] | None = None
     skipped: Skipped = field(default=Skipped(), compare=False)
+    margins_N: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.left)
@@ -219,6 +224,7 @@ class PairRows:
             tuple(column.take(indices) for column in self.negatives),
             None if self.scores_N is None else self.scores_N[chosen(indices)],
             self.skipped,
+            None if self.margins_N is None else self.margins_N[chosen(indices)],
         )
 
 

@@ -1,0 +1,72 @@
+"""The argument MODEL of commands that use a finished model, and what is behind it.
+
+Nothing heavy is imported before it is asked for, so that help is quick.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from embedtune_api.contract import MANIFEST
+from embedtune_api.spec import Dataset
+
+if TYPE_CHECKING:
+    from embedtune_trainer.embedder.encoders import Encoders
+    from embedtune_trainer.rows.layout import Wanted
+    from embedtune_trainer.sources.storage import Store
+
+HELP: Final = "a model's folder, or its URI (s3://, file://, hf://)"
+
+
+def as_uri(given: str) -> str:
+    """A path on this machine as a URI; a URI as it is."""
+    return given if "://" in given else Path(given).absolute().as_uri()
+
+
+def dataset_of(given: str, arguments: argparse.Namespace) -> Dataset:
+    """A data file as the options say.
+
+    Raises:
+        InvalidJob: an option is wrong.
+    """
+    return Dataset.parse(
+        {"uri": as_uri(given), "format": arguments.format, "layout": arguments.layout}
+    )
+
+
+def fetch_model(uri: str, store: "Store", scratch: Path) -> Path:
+    """A model's folder on this machine; one that comes from elsewhere is checked by its manifest.
+
+    Raises:
+        UnsupportedModel: a file of it is not what its manifest says.
+        TrainerError: see Store.
+    """
+    from embedtune_trainer.artifact import verify
+
+    folder = store.fetch_folder(uri, scratch)
+    if not uri.startswith("file://") and (folder / MANIFEST).exists():
+        verify(folder)
+    return folder
+
+
+def open_on_device(folder: Path) -> "Encoders":
+    """A model on the GPU, if there is one.
+
+    Raises:
+        UnsupportedModel: the folder cannot be loaded.
+    """
+    import torch
+
+    from embedtune_trainer.embedder.opened import open_encoders
+
+    encoders = open_encoders(folder)
+    if torch.cuda.is_available():
+        encoders.module.to("cuda")
+    return encoders
+
+
+def wanted_of(encoders: "Encoders") -> "Wanted":
+    """The modalities that the model takes."""
+    from embedtune_trainer.rows.layout import Wanted
+
+    return Wanted(encoders.left.processor.modality, encoders.right.processor.modality)
