@@ -69,7 +69,7 @@ def test_every_loss_takes_steps_with_its_defaults(plain, name):
 
 
 @pytest.mark.parametrize("miner", MINERS)
-@pytest.mark.parametrize("name", ["TripletMarginLoss", "MultiSimilarityLoss"])
+@pytest.mark.parametrize("name", ["TripletMarginLoss", "ContrastiveLoss", "NCALoss"])
 def test_every_miner_takes_steps(plain, name, miner):
     _, _, report = train(plain, name, miner=miner)
     assert report.mean_terms > 0

@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from embedtune_trainer.objectives.distances import DISTANCES
 from embedtune_trainer.objectives.loss import BatchLoss
-from embedtune_trainer.objectives.triplet import TripletMarginLoss
 
 Indices = NDArray[np.int64]
 
@@ -40,7 +37,7 @@ class LabelledObjective(nn.Module):
         (x_BD,) = embedded
         labels_B = torch.from_numpy(self._labels_N[batch]).to(x_BD.device, non_blocking=True)
         with torch.autocast(x_BD.device.type, enabled=False):
-            x_BD = _precise(x_BD)
+            x_BD = precise(x_BD)
             mined = None if self.miner is None else self.miner(x_BD, labels_B)
             terms = len(batch) if mined is None else count(mined)
             value = (x_BD * 0).sum() if terms == 0 else self.loss(x_BD, labels_B, mined)
@@ -63,51 +60,8 @@ class PairObjective(nn.Module):
         """
         left_BD, right_BD = embedded
         with torch.autocast(left_BD.device.type, enabled=False):
-            value = self.loss(_precise(left_BD), ref_emb=_precise(right_BD))
+            value = self.loss(precise(left_BD), ref_emb=precise(right_BD))
         return BatchLoss(value.reshape(()), torch.full((), len(batch), device=left_BD.device))
-
-
-class MinedTriplets(nn.Module):
-    """The trainer's own triplet loss, averaged over the triplets that a miner of the library gives.
-
-    Of a miner of pairs these are each anchor's positives with each of its negatives.
-    """
-
-    def __init__(self, options: TripletMarginLoss, miner: nn.Module, labels_N: Indices) -> None:
-        """`labels_N` are the classes of all rows."""
-        super().__init__()
-        self.miner = miner
-        self._options = options
-        self._labels_N = labels_N
-
-    def forward(self, embedded: Sequence[Tensor], batch: Indices) -> BatchLoss:
-        """The batch's loss; its terms are the triplets.
-
-        Args:
-            embedded: (B, D), of the rows' items.
-            batch: row numbers.
-        """
-        (x_BD,) = embedded
-        labels_B = torch.from_numpy(self._labels_N[batch]).to(x_BD.device, non_blocking=True)
-        with torch.autocast(x_BD.device.type, enabled=False):
-            x_BD = _precise(x_BD)
-            anchor_T, positive_T, negative_T = _triplets(self.miner(x_BD, labels_B))
-            distance = DISTANCES[self._options.distance]
-            prepared_BD = distance.prepare(x_BD)
-            distance_BB = distance.between(prepared_BD, prepared_BD)
-            near_T, far_T = distance_BB[anchor_T, positive_T], distance_BB[anchor_T, negative_T]
-            violation_T = near_T - far_T + self._options.margin
-            hinge_T = (functional.softplus if self._options.soft else functional.relu)(violation_T)
-            terms = len(anchor_T)
-        return BatchLoss(hinge_T.sum() / max(1, terms), torch.full((), terms, device=x_BD.device))
-
-
-def _triplets(mined: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    if len(mined) == 3:
-        return mined[0], mined[1], mined[2]
-    anchor_P, positive_P, other_N, negative_N = mined
-    of_P, of_N = torch.where(anchor_P[:, None] == other_N)
-    return anchor_P[of_P], positive_P[of_P], negative_N[of_N]
 
 
 def count(mined: Sequence[Tensor]) -> int:
@@ -115,5 +69,6 @@ def count(mined: Sequence[Tensor]) -> int:
     return len(mined[0]) + (len(mined[2]) if len(mined) == 4 else 0)
 
 
-def _precise(x_BD: Tensor) -> Tensor:
+def precise(x_BD: Tensor) -> Tensor:
+    """In float32 at least."""
     return x_BD if x_BD.dtype == torch.float64 else x_BD.float()
