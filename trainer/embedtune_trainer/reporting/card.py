@@ -163,7 +163,9 @@ def _word(value: Any) -> str:  # noqa: ANN401  from JSON
 def _metrics(metrics: Metrics, facts: CardFacts) -> str:
     rows = [
         (name, *_sides(before, metrics.after.get(name, ""), facts.intervals.get(name)))
-        for name, before in metrics.before.items()
+        for name, before in sorted(
+            metrics.before.items(), key=lambda entry: entry[0] != metrics.headline.name
+        )
     ]
     table = _table(("metric", "before", "after", "change"), rows)
     if facts.intervals:

@@ -179,7 +179,7 @@ def _facts_table(facts: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"
         for name, value in facts.items()
-        if value is not None
+        if value not in (None, 0, "", [])  # none skipped, none set aside: nothing to say
     )
     return f"<table><tbody>{rows}</tbody></table>"
 
