@@ -23,6 +23,7 @@ from embedtune_trainer.rows.check import check_trainable
 from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched, fetch_backbone
 from embedtune_trainer.sources.storage import Store
+from embedtune_trainer.stopping import ends_with_a_checkpoint
 
 if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
@@ -64,11 +65,15 @@ def run(
         check_trainable(rows)
     _go_on(stop)
 
+    from embedtune_trainer.checkpoints.open import as_recorded, open_keeper
     from embedtune_trainer.evaluation.plan import headline_metric
+    from embedtune_trainer.export.finish import Finished, Measured, rehearse
     from embedtune_trainer.mixture import build_mixture
     from embedtune_trainer.reporting.sample import held_out
     from embedtune_trainer.reporting.scribe import Scribe, Told
     from embedtune_trainer.training.fit import fit
+    from embedtune_trainer.training.loss_optimizer import loss_optimizer_of
+    from embedtune_trainer.training.memory import find_batch_size
 
     entries, measure = _entries(spec, read, files)
     scribe = Scribe(job, held_out(measure))
@@ -76,40 +81,53 @@ def run(
     brought: dict[str, Fetched] = {}
     encoders = _encoders(spec.model, store, work_dir, spec.training.seed, stop, brought)
     analyses = _analysed(spec.model, brought, reporter)
-    mixture = build_mixture(encoders, entries, spec.objective, spec.training, spec.data.weights)
+    recorded = as_recorded(job, store, work_dir / "checkpoints")
+    training = find_batch_size(encoders, entries, spec.objective, recorded)
+    mixture = build_mixture(encoders, entries, spec.objective, training, spec.data.weights)
+    of_losses = loss_optimizer_of(spec.objective, [task.loss_module for task in mixture.tasks])
     _tell_ready(mixture, len(measure), encoders, spec.training.epochs, reporter)
+    rehearse(encoders, spec.output, entries[0].rows)
     reporter.phase("Evaluating")
     before = measure.run(encoders, stop)
     scribe.look_before(encoders, before, stop)
     _go_on(stop)
-    reporter.phase("Training")
-    report = fit(encoders, mixture, spec.training, reporter, stop)
-    _go_on(stop)
-    reporter.phase("Evaluating")
-    after = measure.run(encoders, stop)
-    scribe.look_after(encoders, after, report.steps, stop)
-    _go_on(stop)
-    metrics = _metrics(headline_metric(spec.data, measure), before, after)
-    reporter.note("measured", **_facts(metrics.headline))
-    reporter.phase("Exporting")
-    told = _report(report, brought, analyses)
-    told["data"] = data = mixture.report(spec.training.epochs)
-    people = scribe.for_people(
-        Told(
-            headline=metrics.headline.name,
-            before=before,
-            after=after,
-            objective=mixture.name,
-            embedding_dim=encoders.embedding_dim,
-            seconds=report.seconds,
-            rows=report.rows,
-            data_wait_ratio=report.data_wait_ratio,
-            data=data,
-            brought=brought,
-            modules=inspection.render(analyses),
-        )
+    keeper = open_keeper(
+        *(job, store, encoders.module, mixture.tasks, work_dir / "checkpoints", reporter)
     )
-    model = stage(encoders, work_dir / "model", job, metrics, mixture.name, told, people)
+    keeper.also["history"] = scribe.history
+    with keeper:
+        reporter.phase("Training")
+        with ends_with_a_checkpoint():
+            report = fit(encoders, mixture, training, reporter, stop, of_losses, keeper)
+        _go_on(stop)
+        reporter.phase("Evaluating")
+        after = measure.run(encoders, stop)
+        scribe.look_after(encoders, after, report.steps, stop)
+        _go_on(stop)
+        metrics = _metrics(headline_metric(spec.data, measure), before, after)
+        reporter.note("measured", **_facts(metrics.headline))
+        reporter.phase("Exporting")
+        told = _report(report, brought, analyses)
+        told["data"] = data = mixture.report(spec.training.epochs)
+        people = scribe.for_people(
+            Told(
+                headline=metrics.headline.name,
+                before=before,
+                after=after,
+                objective=mixture.name,
+                embedding_dim=encoders.embedding_dim,
+                seconds=report.seconds,
+                rows=report.rows,
+                data_wait_ratio=report.data_wait_ratio,
+                data=data,
+                brought=brought,
+                modules=inspection.render(analyses),
+            )
+        )
+        headline = metrics.headline.name
+        measured = Measured(measure, headline, after[headline])
+        tuned = Finished(encoders, spec.output, entries[0].rows, measured, reporter, stop)
+        model = stage(tuned, work_dir / "model", job, metrics, mixture.name, told, people)
     with about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)

@@ -6,6 +6,7 @@ none, and one that differs from it is damaged.
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,6 +40,8 @@ class Manifest(ApiModel):
     identity: Identity
     hardware: str
     """What computed it: bit for bit is a promise for the same only."""
+    found: dict[str, int | None]
+    """What was found for the fields of spec.training that say auto."""
     files: dict[str, ManifestFile] = Field(min_length=2)
 
 
@@ -52,6 +55,7 @@ class Snapshot:
         tensors: on the CPU, no part of the training any more.
         identity: whose it is.
         hardware: see hardware().
+        found: see Manifest.
     """
 
     step: int
@@ -59,11 +63,19 @@ class Snapshot:
     tensors: dict[str, Tensor]
     identity: Identity
     hardware: str
+    found: dict[str, int | None]
 
     @classmethod
-    def take(cls, step: int, state: object, identity: Identity, device: torch.device) -> "Snapshot":
+    def take(
+        cls,
+        step: int,
+        state: object,
+        identity: Identity,
+        device: torch.device,
+        found: Mapping[str, int | None],
+    ) -> "Snapshot":
         """Copy a state; waits for the device."""
-        return cls(step, *flatten(state), identity, hardware(device))
+        return cls(step, *flatten(state), identity, hardware(device), dict(found))
 
 
 def hardware(device: torch.device) -> str:
@@ -86,6 +98,7 @@ def write(snapshot: Snapshot, folder: Path) -> None:
         step=snapshot.step,
         identity=snapshot.identity,
         hardware=snapshot.hardware,
+        found=snapshot.found,
         files=files,
     )
     (folder / MANIFEST).write_bytes(canonical_json(manifest.to_dict()))
@@ -97,8 +110,8 @@ def verified(folder: Path) -> Manifest:
     Raises:
         Damaged: a file is missing or changed, or the manifest is none.
     """
+    manifest = read_manifest(folder / MANIFEST)
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         for name, file in manifest.files.items():
             path = folder / name
             if path.stat().st_size != file.size:
@@ -107,9 +120,21 @@ def verified(folder: Path) -> Manifest:
                 raise Damaged(f"{name} is not what {MANIFEST} says")
     except OSError as error:
         raise Damaged(f"{error.filename} cannot be read: {error.strerror}") from None
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest alone.
+
+    Raises:
+        Damaged: it is none.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise Damaged(f"{error.filename} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise Damaged(f"{MANIFEST} is not a checkpoint's: {error.errors()[0]['msg']}") from None
-    return manifest
 
 
 def load(folder: Path) -> dict[str, Any]:

@@ -92,8 +92,9 @@ def digest_of_rows(rows: Rows) -> str:
         digest.update("\0".join(rows.labels.names).encode())
     else:
         columns = (rows.left, rows.right, *rows.negatives)
-        if rows.scores_N is not None:
-            digest.update(rows.scores_N.tobytes())
+        for said_N in (rows.scores_N, rows.margins_N):
+            if said_N is not None:
+                digest.update(said_N.tobytes())
     for items in columns:
         digest.update(f"\0{items.modality} {len(items)}\0".encode())
         digest.update(items.identities_N2.tobytes())

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,6 +13,7 @@ from embedtune_api.checkpoints import Checkpoints
 from embedtune_trainer.checkpoints.files import Damaged, Snapshot, hardware, load, verified, write
 from embedtune_trainer.checkpoints.identity import Identity
 from embedtune_trainer.checkpoints.shelf import Shelf
+from embedtune_trainer.checkpoints.state import Stateful
 from embedtune_trainer.checkpoints.writer import PATIENT, Backoff, Writer
 from embedtune_trainer.errors import BadSpec, SourceNotFound, TrainerError
 from embedtune_trainer.progress import Reporter
@@ -35,6 +36,11 @@ class Keeper:
         reporter: told of what happens.
         backoff: between the tries of one checkpoint.
         clock: seconds.
+
+    Attributes:
+        found: what was found for the fields of spec.training that say auto; to be set before the
+            first offer.
+        also: what else goes from step to step, saved and taken up again with the training.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Keeper:
         self._work_dir = work_dir
         self._reporter = reporter
         self._clock = clock
+        self.found: Mapping[str, int | None] = {}
+        self.also: dict[str, Stateful] = {}
         self._offered = 0
         self._since = clock()
         self._writer: Writer[Snapshot] = Writer(self._write, self._tell_failed, backoff)
@@ -98,7 +106,7 @@ class Keeper:
         """Copy the state, and write it in the background."""
         self._since = self._clock()
         self._offered = step
-        self._writer.offer(Snapshot.take(step, state, self._identity, device))
+        self._writer.offer(Snapshot.take(step, state, self._identity, device, self.found))
 
     def offer_last(
         self, step: int, capture: Callable[[], dict[str, Any]], device: torch.device

@@ -9,16 +9,41 @@ from torch import nn
 
 from embedtune_api.contract import CHECKPOINTS
 from embedtune_api.job import FineTuneJob
+from embedtune_api.spec import Training
+from embedtune_trainer.checkpoints.files import Damaged
 from embedtune_trainer.checkpoints.identity import Identity
 from embedtune_trainer.checkpoints.keeper import Keeper
 from embedtune_trainer.checkpoints.shelf import Shelf
 from embedtune_trainer.checkpoints.state import trained_shapes
+from embedtune_trainer.errors import SourceNotFound
 from embedtune_trainer.progress import Reporter
 from embedtune_trainer.sources.storage import RetryPolicy, Store, open_storage
 from embedtune_trainer.tasks import Task
 
+FOUND: Final = ("batch_size", "micro_batch")
+"""Fields of spec.training that may say auto."""
 WRITING: Final = RetryPolicy(give_up_after_s=20)
 """Of one transfer; the writer begins anew after it, with what is newest then."""
+
+
+def as_recorded(job: FineTuneJob, store: Store, work_dir: Path) -> Training:
+    """spec.training with what an earlier attempt found for auto: a retry must find the same.
+
+    Args:
+        job: what is run.
+        store: the run's.
+        work_dir: a folder of its own.
+    """
+    training = job.spec.training
+    auto = [name for name in FOUND if getattr(training, name) == "auto"]
+    shelf = _shelf(job, store)
+    for step in shelf.complete() if auto else ():
+        try:
+            found = shelf.manifest(step, work_dir).found
+        except (Damaged, SourceNotFound):
+            continue
+        return training.model_copy(update={name: found[name] for name in auto if name in found})
+    return training
 
 
 def open_keeper(
@@ -40,9 +65,12 @@ def open_keeper(
         work_dir: a folder of its own.
         reporter: told of what happens.
     """
-    halt = Event()
-    writing = open_storage(job.spec.storage, halt, WRITING)
-    shelf = Shelf(store, writing, f"{job.output_uri}{CHECKPOINTS}/", halt)
     rows = ((task.entry.place, task.entry.rows) for task in tasks)
     identity = Identity.of(job.spec, rows, trained_shapes(module, tasks))
-    return Keeper(shelf, job.spec.run_policy.checkpoints, identity, work_dir, reporter)
+    return Keeper(_shelf(job, store), job.spec.run_policy.checkpoints, identity, work_dir, reporter)
+
+
+def _shelf(job: FineTuneJob, store: Store) -> Shelf:
+    halt = Event()
+    writing = open_storage(job.spec.storage, halt, WRITING)
+    return Shelf(store, writing, f"{job.output_uri}{CHECKPOINTS}/", halt)

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from embedtune_trainer.checkpoints.files import MANIFEST
+from embedtune_trainer.checkpoints.files import MANIFEST, Manifest, read_manifest
 from embedtune_trainer.sources.storage import Store
 
 DIGITS: Final = 10
@@ -45,6 +45,16 @@ class Shelf:
         """Steps whose manifest is there, the newest first."""
         found = _names(self._reading, self.uri).items()
         return sorted((int(n) for n, files in found if _is_complete(n, files)), reverse=True)
+
+    def manifest(self, step: int, target: Path) -> Manifest:
+        """A step's manifest alone, fetched into a folder.
+
+        Raises:
+            Damaged: it is none.
+        """
+        return read_manifest(
+            self._reading.fetch_file(self.place(step) + MANIFEST, target / MANIFEST)
+        )
 
     def fetch(self, step: int, target: Path) -> Path:
         """A folder with a step's files, not to be written to; see Store.fetch_folder."""

@@ -101,5 +101,5 @@ def trained_shapes(module: nn.Module, tasks: Iterable[Task]) -> dict[str, tuple[
 def _losses(tasks: Iterable[Task]) -> Iterator[tuple[Task, nn.Module]]:
     """The losses that have weights of their own, each with its task."""
     for task in tasks:
-        if isinstance(task.loss, nn.Module):
-            yield task, task.loss
+        if task.loss_module is not None:
+            yield task, task.loss_module

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedtune_api import spec
 from embedtune_trainer.checkpoints.keeper import Keeper
-from embedtune_trainer.checkpoints.state import capture, restore
+from embedtune_trainer.checkpoints.state import Stateful, capture, restore
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.images.prefetch import prefetched
@@ -52,7 +52,10 @@ def fit(
         BadSpec: the newest checkpoint is of another run.
     """
     run = _Run(encoders, mixture, training, reporter, stop, loss_optimizer)
-    run.keeper = keeper
+    if keeper is not None:
+        run.keeper = keeper
+        run.carried |= keeper.also
+        keeper.found = {"batch_size": training.rows_in_batch, "micro_batch": run.micro_batch}
     encoders.module.train()
     try:
         report = run.train()
@@ -105,7 +108,7 @@ class _Run:
         self.watch = Watch(self.device)
         self.stopwatch = Stopwatch()
         self.step = 0
-        self.carried = {
+        self.carried: dict[str, Stateful] = {
             "stepper": self.stepper,
             "watch": self.watch,
             "stopwatch": self.stopwatch,
