@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import DataUri, cel
+from embedtune_api.selection import METRIC_PATTERN, Every, Gate
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -84,12 +85,6 @@ class Dataset(ApiModel):
     """Rows that are read, from the first. Default: all."""
 
 
-METRIC_PATTERN = (
-    r"^(auto|spearman"
-    r"|(image_to_text_)?(map|mrr|r_precision|(precision|recall|hit|f1|ndcg)_at_[1-9][0-9]{0,3}))$"
-)
-
-
 class Evaluation(ApiModel):
     """
     What the model is measured on before and after, as a search: each query's neighbours count as
@@ -124,6 +119,13 @@ class Evaluation(ApiModel):
     metric at k has its k among the cutoffs. Default auto: spearman for scored pairs, else
     ndcg_at_10, or ndcg at the largest cutoff if 10 is none.
     """
+    every: Every | None = None
+    """
+    How often the model is measured between before and after, by which keepBest and stopEarly judge.
+    Default: after each epoch.
+    """
+    gate: Gate | None = None
+    """What the model must reach for the job to be Complete. Default: nothing."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """Items encoded at a time. Default 256."""
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import ModuleGlob, Options, int_or_auto
+from embedtune_api.selection import KeepBest, StopEarly, WiseFT
 
 
 class Rate(ApiModel):
@@ -115,6 +116,12 @@ class Training(ApiModel):
     What the encoders calculate in; weights, embeddings and loss are float32. auto is bfloat16 on
     GPUs that have it, else float32. Default auto.
     """
+    keep_best: KeepBest | None = None
+    """Keep the best of the weights that were measured. Default: the last ones."""
+    stop_early: StopEarly | None = None
+    """Stop when the model no longer gets better. Default: after the last epoch."""
+    wise_ft: WiseFT | None = Field(default=None, alias="wiseFT")
+    """Keep weights between the backbone's and the tuned ones. Default: the tuned ones."""
     compile: bool = False
     """
     Compile the encoders with torch.compile: minutes at the start, for fewer in a long training on a
