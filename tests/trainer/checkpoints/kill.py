@@ -68,8 +68,9 @@ def steps_of(folder: Path) -> int:
 
 
 def newest(folder: Path) -> int:
-    """The newest step that can be gone on from; 0 if there is none."""
-    steps = (int(p.parent.name) for p in folder.rglob("checkpoints/[0-9]*/checkpoint.json"))
+    """The newest step that can be gone on from; 0 if there is none, or the model is there."""
+    there = (folder / "default/tiny/local/checkpoints").glob("[0-9]*/checkpoint.json")
+    steps = (int(path.parent.name) for path in there)
     return max(steps, default=0)
 
 
