@@ -3,11 +3,16 @@
 import pytest
 import torch
 
-from embedtune_trainer.objectives.distances import cosine
+from embedtune_trainer.objectives.distances import cosine as between
+from embedtune_trainer.objectives.distances import unit
 from embedtune_trainer.objectives.miners import TripletMarginMiner
 
 MARGIN = 0.2
 KINDS = ("all", "semihard", "hard")
+
+
+def cosine(x):
+    return between(unit(x), unit(x))
 
 
 def loop(distance, labels, kind, margin=MARGIN):
@@ -37,7 +42,13 @@ def loop(distance, labels, kind, margin=MARGIN):
 
 def mined(distance, labels, kind, margin=MARGIN):
     miner = TripletMarginMiner(type_of_triplets=kind)
-    anchors, positives = miner.pairs(distance, labels)
+    same = labels[:, None] == labels
+    same.fill_diagonal_(fill_value=False)
+    anchors, positives = same.nonzero(as_tuple=True)
+    if kind == "hard":
+        (anchors,) = same.any(1).nonzero(as_tuple=True)
+        if len(anchors):
+            positives = miner.positives(distance[anchors], same[anchors])
     chosen = miner.negatives(
         distance[anchors, positives], distance[anchors], labels[anchors][:, None] != labels, margin
     )

@@ -7,9 +7,10 @@ import torch
 
 from embedtune_api.spec import Objective
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.objectives import triplet as objectives
+from embedtune_trainer.objectives import blocks
 from embedtune_trainer.objectives.choice import Entry, choose_losses
-from embedtune_trainer.objectives.distances import cosine, euclidean
+from embedtune_trainer.objectives.distances import DISTANCES
+from embedtune_trainer.objectives.triplet import TripletObjective
 from embedtune_trainer.rows.table import LabelledRows, Texts
 from tests.trainer.test_miners import KINDS, loop
 
@@ -18,7 +19,7 @@ ROWS = LabelledRows(Texts(["a", "b"]), ["x", "y"], "t.csv")
 
 def objective(kind="semihard", **options):
     (chosen,) = choose(Objective(loss_options=options, miner_options={"typeOfTriplets": kind}))
-    return objectives.TripletObjective(chosen.options, chosen.miner)
+    return TripletObjective(chosen.options, chosen.miner)
 
 
 def choose(asked):
@@ -101,28 +102,31 @@ def test_no_triplet_is_a_zero_with_a_gradient(kind, labels):
     assert not x.grad.any()
 
 
-@pytest.mark.parametrize("distance", [cosine, euclidean])
-def test_zero_vectors_and_duplicates_have_finite_gradients(distance):
+@pytest.mark.parametrize("name", ["cosine", "euclidean"])
+def test_zero_vectors_and_duplicates_have_finite_gradients(name):
     x = torch.randn(6, 3, dtype=torch.float64)
     x[0], x[1], x[2] = 0.0, 0.0, x[3]
     x.requires_grad_()
-    distance(x).sum().backward()
+    prepared = DISTANCES[name].prepare(x)
+    distance = DISTANCES[name].between(prepared, prepared)
+    distance.sum().backward()
     assert x.grad.isfinite().all()
-    if distance is cosine:
+    if name == "cosine":
         assert not x.grad[:2].any()
-        assert float(distance(x)[0, 4]) == 1
+        assert float(distance.detach()[0, 4]) == 1
 
 
-def test_cut_up_in_chunks_it_is_the_same(monkeypatch):
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_up_in_blocks_it_is_the_same(monkeypatch, kind):
     torch.manual_seed(0)
     x = torch.randn(24, 4, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 4, (24,))
-    whole = objective("all")(x, labels)
+    whole = objective(kind)(x, labels)
     (expected,) = torch.autograd.grad(whole.loss, x)
-    monkeypatch.setattr(objectives, "DENSE_LIMIT", 24 * 5)
-    cut = objective("all")(x, labels)
+    monkeypatch.setitem(blocks.LARGEST, "cpu", 24 * 5)
+    cut = objective(kind)(x, labels)
     (gradient,) = torch.autograd.grad(cut.loss, x)
-    assert math.isclose(float(cut.loss), float(whole.loss), rel_tol=1e-12)
+    assert math.isclose(cut.loss.item(), whole.loss.item(), rel_tol=1e-12)
     assert int(cut.terms) == int(whole.terms)
     assert (gradient - expected).abs().max() < 1e-12
 

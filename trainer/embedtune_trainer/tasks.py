@@ -8,6 +8,7 @@ from embedtune_api import spec
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.encoding import Column
 from embedtune_trainer.negatives import MinedNegatives
+from embedtune_trainer.objectives.build import build_loss
 from embedtune_trainer.objectives.choice import ChosenLoss, Entry
 from embedtune_trainer.objectives.kind import Known, Loss, Sampler, build_sampler
 from embedtune_trainer.rows.table import LabelledRows
@@ -18,7 +19,7 @@ class Task:
     """A set of rows with its objective.
 
     Attributes:
-        name: the loss, as in the spec.
+        name: the loss, as in the spec, or several.
         entry: the rows.
         columns: what of a row is encoded, and by what.
         sampler: which rows go together.
@@ -59,7 +60,7 @@ def build_task(
     Raises:
         BadSpec: the loss does not suit the model.
     """
-    known = Known(entry.rows, encoders.embedding_dim, encoders.log_scale, seed=seed)
+    known = Known(entry.rows, encoders.embedding_dim, encoders.log_scale, encoders.bias, seed=seed)
     columns = _columns(encoders, entry)
     negatives = None
     if chosen.hard_negatives is not None:
@@ -74,10 +75,11 @@ def build_task(
         items_per_class=objective.items_per_class,
         seed=seed,
     )
-    loss = chosen.kind.build(chosen.options, chosen.miner, known)
-    loss_module = loss.to(encoders.left.device) if isinstance(loss, nn.Module) else None
     facts = _facts(known) | {"full_texts": sum(column.full_texts for column in columns)}
-    return Task(chosen.name, entry, columns, sampler, loss, facts, negatives, loss_module)
+    loss = build_loss(chosen, objective.matryoshka, known)
+    loss_module = loss.to(encoders.left.device) if isinstance(loss, nn.Module) else None
+    name = " + ".join(each.name for each in chosen.all)
+    return Task(name, entry, columns, sampler, loss, facts, negatives, loss_module)
 
 
 def _columns(encoders: Encoders, entry: Entry) -> tuple[Column, ...]:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune_trainer.batches.known import KnownInBatch
 from embedtune_trainer.rows.columns.identity import numbered
 from embedtune_trainer.rows.table import PairRows
 
@@ -52,30 +53,16 @@ class Relation:
         """Rows that say what another row before them says."""
         return len(self.left_N) - len(np.unique(self.left_N * self.count + self.right_N))
 
-    @cached_property
-    def _positives(self) -> Indices:
-        """How many different items belong to each item."""
-        return np.bincount(self.pairs_P // self.count, minlength=self.count)
-
-    def known_BC(self, rows_B: Indices, mined_NK: Indices | None = None) -> NDArray[np.bool_]:
-        """(B, C): whether each candidate belongs to each anchor of a batch, or is the same item.
+    def known(self, rows_B: Indices, mined_NK: Indices | None = None) -> KnownInBatch:
+        """Which candidates of a batch belong to its anchors, or are the same item.
 
         Candidates are the rows' right items in their order, then the columns of hard negatives,
         then those of `mined_NK`, which are the right items of these rows.
         """
-        left_B = self.left_N[rows_B]
         columns = [column[rows_B] for column in (self.right_N, *self.negatives)]
         if mined_NK is not None:
             columns += [self.right_N[mined_B] for mined_B in mined_NK[rows_B].T]
-        candidate_C = np.concatenate(columns)
-        known_BC: NDArray[np.bool_] = left_B[:, None] == candidate_C
-        known_BC |= self.right_N[rows_B][:, None] == candidate_C
-        # Most anchors have one positive, and then the batch holds no other that is known.
-        (several_S,) = np.nonzero(self._positives[left_B] > 1)
-        code_SC = left_B[several_S][:, None] * self.count + candidate_C
-        place_SC = np.searchsorted(self.pairs_P, code_SC).clip(max=len(self.pairs_P) - 1)
-        known_BC[several_S] |= self.pairs_P[place_SC] == code_SC
-        return known_BC
+        return KnownInBatch(self.pairs_P, self.count, self.left_N[rows_B], columns)
 
     def groups_N(self) -> Indices:
         """A number for each row, the same for rows that share an item, directly or by others."""

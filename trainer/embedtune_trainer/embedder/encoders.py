@@ -16,6 +16,7 @@ class Pair(Protocol):
     text: Embedder
     image: Embedder
     log_scale: nn.Parameter
+    bias: nn.Parameter | None
 
     def save(self, folder: Path) -> None:
         """Write both and what joins them."""
@@ -30,7 +31,8 @@ class Encoders:
         right: of positives, images.
         module: all that is trained.
         write: saves it into a folder.
-        log_scale: a pair's learnable temperature, see objectives.pairs.
+        log_scale: a pair's learnable temperature, see objectives.ranking.
+        bias: a pair's learnable bias, see objectives.siglip; None if it has none.
     """
 
     left: Embedder
@@ -38,6 +40,7 @@ class Encoders:
     module: nn.Module
     write: Callable[[Path], None]
     log_scale: nn.Parameter | None = None
+    bias: nn.Parameter | None = None
 
     @classmethod
     def single(cls, embedder: Embedder) -> "Encoders":
@@ -49,7 +52,7 @@ class Encoders:
         """Texts on the left, images on the right."""
         if not isinstance(pair, nn.Module):
             raise TypeError("a pair of encoders is a module")
-        return cls(pair.text, pair.image, pair, pair.save, pair.log_scale)
+        return cls(pair.text, pair.image, pair, pair.save, pair.log_scale, pair.bias)
 
     @property
     def embedding_dim(self) -> int:

@@ -1,10 +1,11 @@
 """From spec.objective and the rows to losses with their options, before a model is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from embedtune_api.base import ApiModel
+from embedtune_api.objective import AlsoLoss
 from embedtune_api.spec import HardNegatives, Objective
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.objectives.catalogue import LOSSES
@@ -18,6 +19,7 @@ _CALLED: Final[dict[Layout, str]] = {
     "labelled": "labelled rows",
     "pairs": "pairs",
     "scored": "scored pairs",
+    "margins": "pairs with a negative and a score",
     "text-image": "texts with images",
 }
 
@@ -47,6 +49,8 @@ class ChosenLoss:
         options: of the type that the line names.
         miner: with its options; None if the loss takes none.
         hard_negatives: how they are mined; None if they are not.
+        weight: what it is multiplied by.
+        also: more losses of the same batches.
     """
 
     name: str
@@ -54,6 +58,13 @@ class ChosenLoss:
     options: ApiModel
     miner: ApiModel | None
     hard_negatives: HardNegatives | None
+    weight: float = 1.0
+    also: tuple["ChosenLoss", ...] = ()
+
+    @property
+    def all(self) -> tuple["ChosenLoss", ...]:
+        """This one, and more."""
+        return (self, *self.also)
 
 
 def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[ChosenLoss, ...]:
@@ -64,49 +75,83 @@ def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[Chose
     Raises:
         BadSpec: a loss that does not suit the rows, a wrong option, or one that no loss takes.
     """
-    names = [_loss_name(objective, entry, alone=len(entries) == 1) for entry in entries]
-    kinds = [LOSSES[name] for name in names]
-    told = " and ".join(dict.fromkeys(names))
-    check_miner(objective, told, kinds)
+    found = _choose(objective, entries, FIELD, objective.weight)
+    more = [_more(part, entries, number) for number, part in enumerate(objective.also)]
+    kinds = [chosen.kind for chosen in found]
     if objective.hard_negatives and not any(kind.hard_negatives for kind in kinds):
+        told = " and ".join(dict.fromkeys(chosen.name for chosen in found))
         fitting = " or ".join(name for name, kind in LOSSES.items() if kind.hard_negatives)
         raise BadSpec(
             f"{FIELD}.hardNegatives: {told} takes none; remove them, or use {fitting} on pairs"
         )
+    whole = [replace(chosen, also=tuple(also)) for chosen, *also in zip(found, *more, strict=True)]
+    for chosen, entry in zip(whole, entries, strict=True):
+        _check_negatives(chosen, entry)
+    return tuple(whole)
+
+
+def _choose(
+    objective: Objective, entries: Sequence[Entry], place: str, weight: float
+) -> list[ChosenLoss]:
+    alone = len(entries) == 1
+    names = [_loss_name(objective, entry, place, alone=alone) for entry in entries]
+    kinds = [LOSSES[name] for name in names]
+    check_miner(objective, " and ".join(dict.fromkeys(names)), kinds, place)
     accepted = set[str]().union(*(names_of(kind.options) for kind in kinds))
-    return tuple(
+    return [
         ChosenLoss(
             name,
             kind,
-            read_options(kind.options, _own(objective, kind, accepted), f"{FIELD}.lossOptions"),
-            choose_miner(objective, kind),
+            read_options(kind.options, _own(objective, kind, accepted), f"{place}.lossOptions"),
+            choose_miner(objective, kind, place),
             objective.hard_negatives if kind.hard_negatives else None,
+            weight,
         )
         for name, kind in zip(names, kinds, strict=True)
+    ]
+
+
+def _more(part: AlsoLoss, entries: Sequence[Entry], number: int) -> list[ChosenLoss]:
+    """One of objective.also, for each entry."""
+    given = Objective(
+        loss=part.loss,
+        loss_options=part.loss_options,
+        miner=part.miner,
+        miner_options=part.miner_options,
     )
+    return _choose(given, entries, f"{FIELD}.also[{number}]", part.weight)
 
 
-def _loss_name(objective: Objective, entry: Entry, *, alone: bool) -> str:
+def _loss_name(objective: Objective, entry: Entry, place: str, *, alone: bool) -> str:
     layout = layout_of(entry.rows)
     suitable = [name for name, kind in LOSSES.items() if layout in kind.layouts]
     name = suitable[0] if objective.loss == "auto" else objective.loss
+    auto = place == FIELD
     if name not in suitable and not alone:
+        what = (
+            "set that to auto, and each entry has the loss that suits it" if auto else "remove it"
+        )
         raise BadSpec(
-            f"{entry.place}: its rows are {_CALLED[layout]}, which {FIELD}.loss {name} cannot be"
-            " trained on; set that to auto, and each entry has the loss that suits it"
+            f"{entry.place}: its rows are {_CALLED[layout]}, which {place}.loss {name} cannot be"
+            f" trained on; {what}"
         )
     if name not in suitable:
         raise BadSpec(
-            f"{FIELD}.loss: {name} cannot be trained on {_CALLED[layout]}; use"
-            f" {' or '.join(suitable)}, or auto"
-        )
-    given = () if isinstance(entry.rows, LabelledRows) else entry.rows.negatives
-    if given and not LOSSES[name].hard_negatives:
-        raise BadSpec(
-            f"{FIELD}.loss: {name} takes no hard negatives, and {entry.rows.source} has"
-            f" {len(given)} columns of them; leave them out of {entry.place}.columns"
+            f"{place}.loss: {name} cannot be trained on {_CALLED[layout]}; use"
+            f" {' or '.join(suitable)}{', or auto' if auto else ''}"
         )
     return name
+
+
+def _check_negatives(chosen: ChosenLoss, entry: Entry) -> None:
+    """Refuse hard negatives that no loss of the entry looks at."""
+    given = () if isinstance(entry.rows, LabelledRows) else entry.rows.negatives
+    taken = any(loss.kind.hard_negatives for loss in chosen.all)
+    if given and not taken and layout_of(entry.rows) != "margins":
+        raise BadSpec(
+            f"{FIELD}.loss: {chosen.name} takes no hard negatives, and {entry.rows.source} has"
+            f" {len(given)} columns of them; leave them out of {entry.place}.columns"
+        )
 
 
 def _own(objective: Objective, kind: LossKind, accepted: set[str]) -> dict[str, Any]:

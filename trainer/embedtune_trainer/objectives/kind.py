@@ -19,11 +19,12 @@ from embedtune_api.base import ApiModel
 from embedtune_trainer.batches.pairs import RandomSampler
 from embedtune_trainer.batches.relation import Relation
 from embedtune_trainer.batches.sampler import ClassSampler
+from embedtune_trainer.objectives.log_sums import LeftOut
 from embedtune_trainer.objectives.loss import BatchLoss
 from embedtune_trainer.rows.table import LabelledRows, Rows
 
 Indices = NDArray[np.int64]
-Layout = Literal["labelled", "pairs", "scored", "text-image"]
+Layout = Literal["labelled", "pairs", "scored", "margins", "text-image"]
 Loss = Callable[[Sequence[Tensor], Indices], BatchLoss]
 """The embeddings of a batch, (B, D) a column, and its row numbers, to the loss.
 
@@ -48,7 +49,8 @@ class Known:
     Attributes:
         rows: the data.
         embedding_dim: D of what the loss is given.
-        log_scale: a pair's temperature, see objectives.pairs; None if the model has none.
+        log_scale: a pair's temperature, see objectives.ranking; None if the model has none.
+        bias: a pair's bias, see objectives.siglip; None if the model has none.
         seed: of the weights that a loss begins with.
         mined_NK: rows whose right items are mined as hard negatives; None if none are.
     """
@@ -56,6 +58,7 @@ class Known:
     rows: Rows
     embedding_dim: int
     log_scale: nn.Parameter | None = None
+    bias: nn.Parameter | None = None
     mined_NK: Indices | None = None
     seed: int = 0
 
@@ -86,10 +89,15 @@ class Known:
             raise TypeError("labelled rows are no pairs")
         return Relation.of(self.rows)
 
-    def belongs_BC(self, batch: Indices, like: Tensor) -> Tensor:
-        """Relation.known_BC on the device of `like`."""
-        known_BC = self.relation.known_BC(batch, self.mined_NK)
-        return torch.from_numpy(known_BC).to(like.device, non_blocking=True)
+    def left_out(self, batch: Indices, device: torch.device) -> LeftOut:
+        """What a ranking of the batch's candidates leaves out, see Relation.known."""
+        known = self.relation.known(batch, self.mined_NK)
+
+        def rows(begin: int, end: int) -> tuple[Tensor, Tensor]:
+            row_K, column_K = (torch.from_numpy(place) for place in known.rows(begin, end))
+            return row_K.to(device, non_blocking=True), column_K.to(device, non_blocking=True)
+
+        return rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,8 @@ class LossKind:
         build: options, the miner and what is known of the rows to the loss.
         miners: those that it takes, by their names, with the types that declare their options.
         default_miner: what `auto` means; None if that is no miner.
-        hard_negatives: whether it takes hard negatives, given with the data or mined.
+        hard_negatives: whether it takes hard negatives, given with the data or mined. Those of
+            rows with margins every loss takes that is for such rows.
     """
 
     layouts: tuple[Layout, ...]
@@ -114,6 +123,13 @@ class LossKind:
     default_miner: str | None = None
     hard_negatives: bool = False
 
+    @property
+    def columns(self) -> int | None:
+        """How many columns it is given at most; None: all that there are."""
+        if self.hard_negatives:
+            return None
+        return 3 if "margins" in self.layouts else 2
+
 
 def layout_of(rows: Rows) -> Layout:
     """What the rows are."""
@@ -121,6 +137,8 @@ def layout_of(rows: Rows) -> Layout:
         return "labelled"
     if rows.scores_N is not None:
         return "scored"
+    if rows.margins_N is not None:
+        return "margins"
     return "pairs" if rows.left.modality == rows.right.modality else "text-image"
 
 

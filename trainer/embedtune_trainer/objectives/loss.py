@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -11,8 +12,13 @@ class BatchLoss:
 
     Attributes:
         loss: scalar; 0, but with a gradient of zeros, when there is nothing to learn from.
-        terms: scalar, how many triplets or rows it is the average of.
+        terms: scalar, how many triplets, pairs or rows it is the average of.
     """
 
     loss: Tensor
     terms: Tensor
+
+
+def count(batch_BD: Tensor) -> Tensor:
+    """B as a scalar on the batch's device."""
+    return torch.full((), len(batch_BD), device=batch_BD.device)

@@ -9,13 +9,14 @@ from embedtune_trainer.objectives.kind import LossKind
 from embedtune_trainer.objectives.options import read_options
 
 
-def check_miner(objective: Objective, told: str, kinds: Sequence[LossKind]) -> None:
+def check_miner(objective: Objective, told: str, kinds: Sequence[LossKind], place: str) -> None:
     """Refuse a miner that none of these losses takes, and options without a miner.
 
     Args:
         objective: what the spec says.
         told: the losses, for the message.
         kinds: their lines in the table.
+        place: of what the spec says, for the message.
 
     Raises:
         BadSpec: the message lists the miners that they take.
@@ -23,13 +24,13 @@ def check_miner(objective: Objective, told: str, kinds: Sequence[LossKind]) -> N
     taken = dict.fromkeys(name for kind in kinds for name in kind.miners)
     if objective.miner != "auto" and objective.miner not in taken:
         what = f"use one of {', '.join(taken)}" if taken else "remove it"
-        raise BadSpec(f"spec.objective.miner: {told} takes no {objective.miner}; {what}")
+        raise BadSpec(f"{place}.miner: {told} takes no {objective.miner}; {what}")
     if objective.miner_options and not any(_name(objective, kind) for kind in kinds):
         what = f"name one of {', '.join(taken)} in miner" if taken else "remove them"
-        raise BadSpec(f"spec.objective.minerOptions: {told} has no miner; {what}")
+        raise BadSpec(f"{place}.minerOptions: {told} has no miner; {what}")
 
 
-def choose_miner(objective: Objective, kind: LossKind) -> ApiModel | None:
+def choose_miner(objective: Objective, kind: LossKind, place: str) -> ApiModel | None:
     """The miner of a loss with its options; None if it has none.
 
     Raises:
@@ -38,8 +39,7 @@ def choose_miner(objective: Objective, kind: LossKind) -> ApiModel | None:
     name = _name(objective, kind)
     if name is None:
         return None
-    field = "spec.objective.minerOptions"
-    return read_options(kind.miners[name], objective.miner_options, field)
+    return read_options(kind.miners[name], objective.miner_options, f"{place}.minerOptions")
 
 
 def _name(objective: Objective, kind: LossKind) -> str | None:

@@ -17,15 +17,12 @@ on the TREC questions it came out .04 lower in mAP. Its "hard", all triplets wit
 is another, too. Ties go to the earlier row.
 """
 
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from embedtune_api.base import ApiModel
-
-Pairs = tuple[Tensor, Tensor]
-"""Anchors and positives, (P,) row numbers each."""
 
 
 class TripletMarginMiner(ApiModel):
@@ -34,24 +31,14 @@ class TripletMarginMiner(ApiModel):
     type_of_triplets: Literal["all", "semihard", "hard"] = "semihard"
     """all, semihard or hard (default semihard)"""
 
-    def pairs(self, distance_BB: Tensor, labels_B: Tensor) -> Pairs:
-        """The anchors with their positives, among which `negatives` then chooses.
+    def positives(self, distance_AB: Tensor, same_AB: Tensor) -> Tensor:
+        """(A,): each anchor's farthest positive, which is the one that hard triplets have.
 
-        The labels are looked at on the CPU if they lie there, so that a GPU need not wait.
+        Args:
+            distance_AB: d(a,p) for every row p of the batch.
+            same_AB: whether p is a positive of a; each anchor has one.
         """
-        positive_BB = labels_B[:, None] == labels_B
-        positive_BB.fill_diagonal_(fill_value=False)
-        if self.type_of_triplets != "hard":
-            anchor_P, positive_P = positive_BB.nonzero(as_tuple=True)
-        else:
-            (anchor_P,) = positive_BB.any(1).nonzero(as_tuple=True)
-        device = distance_BB.device
-        anchor_P = anchor_P.to(device, non_blocking=True)
-        if self.type_of_triplets != "hard":
-            return anchor_P, positive_P.to(device, non_blocking=True)
-        positive_BB = positive_BB.to(device, non_blocking=True)
-        masked_BB = distance_BB.detach().masked_fill(~positive_BB, float("-inf"))
-        return anchor_P, _first_max(masked_BB[anchor_P])
+        return _first_max(distance_AB.masked_fill(~same_AB, float("-inf")))
 
     def negatives(
         self, positive_P: Tensor, negative_PB: Tensor, other_PB: Tensor, margin: float
@@ -94,6 +81,3 @@ def _first_max(values_PB: Tensor) -> Tensor:
     place_B = torch.arange(width, device=values_PB.device)
     largest_PB = values_PB == values_PB.amax(1, keepdim=True)
     return torch.where(largest_PB, place_B, width - 1).amin(1)
-
-
-MINERS: Final = {"TripletMarginMiner": TripletMarginMiner}
