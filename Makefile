@@ -34,10 +34,12 @@ check: .venv/.synced ## ruff, mypy strict, import contracts, generated files up 
 	lint-imports
 	$(PY) crds/generate.py --check
 	$(PY) -m tests.trainer.hub.document --check
+	$(PY) -m tests.trainer.losses_document --check
 
 generate: .venv/.synced ## The CRD from the API types; the docs' tables of backbones, by running them
 	$(PY) crds/generate.py
 	$(PY) -m tests.trainer.hub.document
+	$(PY) -m tests.trainer.losses_document
 	$(PY) -m tests.trainer.embedder.backbones
 	ruff format --quiet .
 

@@ -16,7 +16,7 @@ LOSSES: Final[dict[str, str]] = {
     "HistogramLoss": "fails on a batch that holds an item twice",
     "InstanceLoss": "takes the number of a class for that of a row, in the library",
     "ManifoldLoss": "takes no labels, and draws the classes of its proxies at random",
-    "MultipleLosses": "is for code; spec.objective has one loss",
+    "MultipleLosses": "is for code; use spec.objective.also",
     "RankedListLoss": "has no defaults in the library",
     "SelfSupervisedLoss": "wraps another loss; use MultipleNegativesRankingLoss on pairs",
     "SmoothAPLoss": "needs as many rows of every class in a batch, without exception",
@@ -28,5 +28,5 @@ MINERS: Final[dict[str, str]] = {
     "BaseTupleMiner": _MINER_BASE,
     "EmbeddingsAlreadyPackagedAsTriplets": "needs batches that are triplets already; use pairs"
     " with a column of negatives",
-    "MaximumLossMiner": "is gone from the library since its version 2",
+    "MaximumLossMiner": "is in the library's version 1 alone",
 }
