@@ -238,5 +238,6 @@ def test_sigterm_in_mid_training(pod: Pod, tiny_backbone: Path, tmp_path: Path) 
     assert time.monotonic() - began < 30
     assert (ended.code, ended.result.failure and ended.result.failure.reason) == (81, "Interrupted")
     assert ended.result.model is None
-    assert not list((tmp_path / "out").rglob("*.*"))
+    assert not list((tmp_path / "out").rglob(MANIFEST))
+    assert len(list((tmp_path / "out").rglob("checkpoints/*/checkpoint.json"))) == 1
     assert "progress=" in ended.log
