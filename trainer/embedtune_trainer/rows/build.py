@@ -67,8 +67,8 @@ def build(
     labels, scores = GrowingLabels(scratch), Growing(np.float64, scratch)
     reading: list[_Reading[Any]] = [column for column, _ in items]
     reading += [_Reading(read.label, labels)] if layout.label else []
-    number = read.score if len(items) == 2 else read.margin
-    reading += [_Reading(number, scores)] if layout.score else []
+    score = read.score if len(items) == 2 else read.margin
+    reading += [_Reading(score, scores)] if layout.score else []
 
     def keep(number: int, data: bytes) -> Cell:
         is_image = number < len(modalities) and modalities[number] == "image"
