@@ -102,25 +102,28 @@ def layers_below_top(embedder: Embedder) -> dict[str, int]:
 def _layer_paths(network: nn.Module) -> list[str]:
     """The network's layers from its input to its output.
 
-    They are the children of the topmost module of which two or more are composite modules of one
-    class: a transformer's list of blocks, a ResNet with its four stages, MobileNet's features.
-    Where there is none, they are the children of the module that has most of them.
+    They are the children of the topmost module of which three or more are composite modules of one
+    class: a transformer's list of blocks, a ResNet with its four stages, MobileNet's features. Next
+    best is a module with two such children, then the longest list of modules.
     """
-    best: list[str] = []
+    pair: list[str] = []
+    longest: list[str] = []
     for path, module in sorted(network.named_modules(), key=lambda one: one[0].count(".")):
         children = [
             (f"{path}.{name}".lstrip("."), child)
             for name, child in module.named_children()
             if any(True for _ in child.parameters())
         ]
-        composite = Counter(
-            type(child) for _, child in children if any(True for _ in child.children())
-        )
+        kinds = Counter(type(child) for _, child in children if any(child.children()))
+        alike = max(kinds.values(), default=0)
         paths = [name for name, _ in children]
-        if composite and max(composite.values()) >= 2:
+        if alike >= 3:
             return paths
-        best = max(best, paths, key=len)
-    return best
+        if alike == 2:
+            pair = pair or paths
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            longest = max(longest, paths, key=len)
+    return pair or longest
 
 
 def _embedders(module: nn.Module) -> Iterator[tuple[str, Embedder]]:
