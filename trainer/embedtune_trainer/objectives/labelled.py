@@ -26,7 +26,8 @@ class ContrastiveLoss(ApiModel):
     The mean of the max(0, d - posMargin) of one class that are above 0, and the mean of the max(0,
     negMargin - d) of two classes that are (Hadsell et al. 2006, without its squares), as pytorch-
     metric-learning has it. One class gives the first mean alone, no positives the second alone. A
-    zero vector has the distance 1 to all others, and none to another zero vector.
+    zero vector has the distance 1 to all others (none to another one, if euclidean). What is above
+    0 by rounding alone, as the cosine of duplicates may be, is not.
     """
 
     pos_margin: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -45,6 +46,7 @@ class ContrastiveLoss(ApiModel):
         """
         device = embeddings_BD.device
         labels_B = labels_B.to(device, non_blocking=True)
+        least = 8 * torch.finfo(embeddings_BD.dtype).eps
         between = euclidean if self.distance == "euclidean" else cosine
 
         def part(begin: int, end: int, x_BD: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,8 +54,9 @@ class ContrastiveLoss(ApiModel):
             same_RB = labels_B[begin:end, None] == labels_B
             positive_RB = same_RB.clone()
             positive_RB.diagonal(begin).fill_(False)
-            near_RB = functional.relu(distance_RB - self.pos_margin).where(positive_RB, 0.0)
-            far_RB = functional.relu(self.neg_margin - distance_RB).where(~same_RB, 0.0)
+            near_RB, far_RB = distance_RB - self.pos_margin, self.neg_margin - distance_RB
+            near_RB = near_RB.where(positive_RB & (near_RB > least), 0.0)
+            far_RB = far_RB.where(~same_RB & (far_RB > least), 0.0)
             sums_2 = torch.stack((near_RB.sum(), far_RB.sum()))
             return sums_2, torch.stack(((near_RB > 0).sum(), (far_RB > 0).sum()))
 
