@@ -19,7 +19,7 @@ from embedtune_trainer.objectives.metric_learning import refused
 from embedtune_trainer.objectives.metric_learning import table as metric_learning
 from embedtune_trainer.objectives.metric_learning.class_losses import OF_CLASSES
 from embedtune_trainer.rows.table import LabelledRows, PairRows, Texts
-from embedtune_trainer.training.fit import fit
+from embedtune_trainer.training.fit import Beside, fit
 from embedtune_trainer.training.loss_optimizer import LEARNING_RATE, loss_optimizer_of
 from embedtune_trainer.training.optimizers import NAMES
 from tests.trainer import tiny
@@ -52,7 +52,7 @@ def train(plain, name, **objective):
     (task,) = mixture.tasks
     begin = [p.detach().clone() for p in task.loss_module.parameters()] if task.loss_module else []
     of_losses = loss_optimizer_of(given, [task.loss_module])
-    report = fit(encoders, mixture, training, Recorder(), loss_optimizer=of_losses)
+    report = fit(encoders, mixture, training, Recorder(), beside=Beside(loss_optimizer=of_losses))
     return task, begin, report
 
 

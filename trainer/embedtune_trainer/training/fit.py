@@ -3,22 +3,25 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from embedtune_api import spec
 from embedtune_trainer.checkpoints.keeper import Keeper
-from embedtune_trainer.checkpoints.state import Stateful, capture, restore
+from embedtune_trainer.checkpoints.state import Stateful, capture, restore, weights
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.images.prefetch import prefetched
 from embedtune_trainer.mixture import Batch, Mixture
 from embedtune_trainer.progress import Reporter
 from embedtune_trainer.training.distributed import World
+from embedtune_trainer.training.evaluations import Evaluations
 from embedtune_trainer.training.inputs import EncoderInputs, Preparer
 from embedtune_trainer.training.memory import find_micro_batch
+from embedtune_trainer.training.selection import interpolate
 from embedtune_trainer.training.step import LossOptimizer, Stepper
 from embedtune_trainer.training.stopwatch import Stopwatch
 from embedtune_trainer.training.watch import FitReport, Watch
@@ -27,22 +30,35 @@ REPORT_EVERY_S = 0.5
 """A GPU is asked for its loss no more often, since asking makes it wait."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a training has beside it.
+
+    Attributes:
+        loss_optimizer: of weights that losses have of their own; None: as the encoders'.
+        keeper: of checkpoints: the training goes on from the newest, and leaves one more when it
+            is told to stop.
+        evaluations: on the way; it may end early by them, or keep other weights than the last.
+    """
+
+    loss_optimizer: LossOptimizer | None = None
+    keeper: Keeper | None = None
+    evaluations: Evaluations | None = None
+
+
 def fit(
     encoders: Encoders,
     mixture: Mixture,
     training: spec.Training,
     reporter: Reporter,
     stop: Callable[[], bool] = lambda: False,
-    loss_optimizer: LossOptimizer | None = None,
-    keeper: Keeper | None = None,
+    beside: Beside | None = None,
 ) -> FitReport:
     """Train the encoders in place; they are in evaluation mode afterwards.
 
-    With a keeper it goes on from the newest checkpoint, and when told to stop leaves one more.
 
     The forward pass runs in what spec.training.precision says; weights, embeddings and loss are
-    float32 everywhere. Losses with weights of their own are trained, too: with `loss_optimizer`, or
-    as the encoders are.
+    float32 everywhere.
 
     Raises:
         Diverged: the loss or a weight is not a number.
@@ -51,11 +67,7 @@ def fit(
         Interrupted: stop() was true before a step.
         BadSpec: the newest checkpoint is of another run.
     """
-    run = _Run(encoders, mixture, training, reporter, stop, loss_optimizer)
-    if keeper is not None:
-        run.keeper = keeper
-        run.carried |= keeper.also
-        keeper.found = {"batch_size": training.rows_in_batch, "micro_batch": run.micro_batch}
+    run = _Run(encoders, mixture, training, reporter, stop, beside or Beside())
     encoders.module.train()
     try:
         report = run.train()
@@ -71,10 +83,7 @@ class _Run:
     Attributes:
         step: steps done; whatever was due after the last of them is done, too.
         carried: what goes from step to step besides the weights, see checkpoints.state.
-        keeper: of its checkpoints, if there is one.
     """
-
-    keeper: Keeper | None = None
 
     def __init__(
         self,
@@ -83,7 +92,7 @@ class _Run:
         training: spec.Training,
         reporter: Reporter,
         stop: Callable[[], bool],
-        loss_optimizer: LossOptimizer | None,
+        beside: Beside,
     ) -> None:
         self.device = encoders.left.device
         self.module = encoders.module
@@ -102,7 +111,7 @@ class _Run:
             training,
             self.steps,
             losses=losses,
-            loss_optimizer=loss_optimizer,
+            loss_optimizer=beside.loss_optimizer,
             world=world,
         )
         self.watch = Watch(self.device)
@@ -113,27 +122,53 @@ class _Run:
             "watch": self.watch,
             "stopwatch": self.stopwatch,
         }
+        self.keeper, self.evaluations = beside.keeper, beside.evaluations
+        if self.keeper is not None:
+            self.carried |= self.keeper.also
+            found = {"batch_size": training.rows_in_batch, "micro_batch": self.micro_batch}
+            self.keeper.found = found
+        if self.evaluations is not None:
+            self.carried["evaluations"] = self.evaluations
 
     def train(self) -> FitReport:
         self.reporter.start(self.steps, self.training.epochs)
-        before = [parameter.detach().clone() for parameter in self.stepper.trained]
+        before = {name: tensor.detach().clone() for name, tensor in weights(self.module).items()}
         self._go_on()
         try:
+            self._measure_if_due()
             for epoch in range(self.step // len(self.mixture), self.training.epochs):
-                self._take_epoch(epoch)
+                if not self.over:
+                    self._take_epoch(epoch)
         except Interrupted:
             if self.keeper is not None:
                 self.keeper.offer_last(self.step, self._state, self.device)
             raise
         self.stepper.finish()
-        seconds = self.stopwatch.seconds
-        report = self.watch.summary(self.stepper.trained, seconds, self.step, before)
+        report = self.watch.summary(self.module, before, self.stopwatch.seconds, self.step)
+        kept_step = self._keep(before)
         return replace(
             report,
             batch_size=self.training.rows_in_batch,
             micro_batch=self.micro_batch,
             learning_rate=self.stepper.learning_rate,
+            stopped_early=self.step < self.steps,
+            kept_step=kept_step,
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether it is to end before its last step."""
+        return self.evaluations is not None and self.evaluations.selection.over
+
+    def _keep(self, before: dict[str, Tensor]) -> int:
+        """Leave in the module the weights that are kept; the step that they are of."""
+        kept_step = self.step
+        if self.evaluations is not None:
+            self.evaluations.selection.finish()
+            kept_step = self.evaluations.selection.kept_step or self.step
+        if self.training.wise_ft is not None:
+            interpolate(before, self.module, self.training.wise_ft.alpha)
+        return kept_step
 
     def _go_on(self) -> None:
         """From the newest checkpoint, if there is one."""
@@ -158,9 +193,26 @@ class _Run:
             if waited or self.step in (1, self.steps):
                 reported = now
                 self.watch.report(self.reporter, self.step, epoch + 1)
+            if self.step == (epoch + 1) * len(self.mixture):
+                self.watch.check_learning(self.step)
+            self._measure_if_due()
+            if self.over:
+                return
             if self.keeper is not None and self.keeper.due(self.step, self.steps):
                 self.keeper.offer(self.step, self._state(), self.device)
-        self.watch.check_learning(self.step)
+
+    def _measure_if_due(self) -> None:
+        """Measure the model as it stands, with averaged weights if it has them."""
+        if self.evaluations is None or not self.evaluations.due(self.step):
+            return
+        self.module.eval()
+        try:
+            with self.stopwatch.held(), self.stepper.averaged():
+                metrics = self.evaluations.take(self.step, self.watch.mean_loss)
+        finally:
+            self.module.train()
+        self.watch.begin_mean()
+        self.reporter.measured(self.step, -(-self.step // len(self.mixture)), metrics)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Batch, list[EncoderInputs], float]]:
         """Of an epoch's batches that are left each, its columns' inputs, and how long they took.

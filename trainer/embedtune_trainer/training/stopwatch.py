@@ -1,7 +1,8 @@
 """How long a training took, the attempts before this one counted."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Stopwatch:
@@ -15,6 +16,15 @@ class Stopwatch:
     def seconds(self) -> float:
         """So far."""
         return self._clock() - self._begun
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It stands still within."""
+        begun = self._clock()
+        try:
+            yield
+        finally:
+            self._begun += self._clock() - begun
 
     def state_dict(self) -> dict[str, float]:
         """For a checkpoint."""

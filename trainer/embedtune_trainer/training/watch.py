@@ -1,12 +1,12 @@
 """What the steps gave, summed up on the device, so that no step has to wait for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedtune_trainer.errors import Collapsed, Diverged, NothingLearnt
 from embedtune_trainer.progress import Reporter
@@ -38,6 +38,8 @@ class FitReport:
         batch_size: rows in a batch at most, as given or found.
         micro_batch: items that an encoder took at a time, as given or found; None: all.
         learning_rate: the highest, as given or by default.
+        stopped_early: whether it ended before its last epoch, since it got no better.
+        kept_step: the step whose weights were kept; 0: the last one's.
     """
 
     seconds: float
@@ -53,6 +55,8 @@ class FitReport:
     batch_size: int = 0
     micro_batch: int | None = None
     learning_rate: float = 0.0
+    stopped_early: bool = False
+    kept_step: int = 0
 
 
 class Watch:
@@ -65,6 +69,8 @@ class Watch:
         self._empty = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._loss = torch.zeros((), device=device)
+        self._losses = torch.zeros((), dtype=torch.float64, device=device)
+        self._summed = 0
         self._embedded: Sequence[Tensor] = ()
         self._wait_s = 0.0
         self._unreported_rows = 0
@@ -73,6 +79,8 @@ class Watch:
     def add(self, outcome: Outcome, rows: int, wait_s: float) -> None:
         """A step is done; nothing waits for its outcome."""
         self._loss = outcome.loss
+        self._losses += outcome.loss
+        self._summed += 1
         self._embedded = outcome.embedded
         self._finite &= outcome.finite
         self._terms += outcome.terms
@@ -97,6 +105,16 @@ class Watch:
         self._unreported_rows = 0
         self._unreported_wait_s = 0.0
 
+    @property
+    def mean_loss(self) -> float:
+        """Of the steps since `begin_mean`; waits for the device."""
+        return float(self._losses) / max(1, self._summed)
+
+    def begin_mean(self) -> None:
+        """The mean loss is taken anew."""
+        self._losses.zero_()
+        self._summed = 0
+
     def check_learning(self, step: int) -> None:
         """Judge an epoch by its last batch; waits for the device.
 
@@ -110,24 +128,24 @@ class Watch:
             raise Collapsed(f"all embeddings are the same after step {step}; {ADVICE}")
 
     def summary(
-        self, trained: Sequence[Tensor], seconds: float, steps: int, before: list[Tensor]
+        self, module: nn.Module, before: Mapping[str, Tensor], seconds: float, steps: int
     ) -> FitReport:
         """What the training gave.
 
         Args:
-            trained: the weights now.
+            module: as it is now.
+            before: its weights at the begin, by name.
             seconds: that it took.
             steps: that were taken.
-            before: the weights at its begin.
 
         Raises:
             Diverged: a weight is not a number.
             NothingLearnt: no weight has changed.
         """
         changes = [
-            (now.detach() - then).abs().amax()
-            for now, then in zip(trained, before, strict=True)
-            if now.numel()
+            (now.detach() - before[name]).abs().amax()
+            for name, now in module.named_parameters()
+            if now.requires_grad and now.numel()
         ]
         change = float(torch.stack(changes).amax())
         if not np.isfinite(change):
@@ -155,6 +173,8 @@ class Watch:
             "terms": float(self._terms),
             "empty": int(self._empty),
             "wait_s": self._wait_s,
+            "losses": float(self._losses),
+            "summed": self._summed,
         }
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
@@ -164,3 +184,5 @@ class Watch:
         self._terms.fill_(state["terms"])
         self._empty.fill_(state["empty"])
         self._wait_s = float(state["wait_s"])
+        self._losses.fill_(state["losses"])
+        self._summed = int(state["summed"])
