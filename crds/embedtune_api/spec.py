@@ -10,6 +10,7 @@ from pydantic import ConfigDict, model_validator
 from embedtune_api.base import ApiModel
 from embedtune_api.data import Columns, Data, Dataset
 from embedtune_api.fields import cel
+from embedtune_api.loggers import Loggers
 from embedtune_api.model import Encoder, Lora, Model, Projection
 from embedtune_api.objective import HardNegatives, Objective
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
@@ -31,7 +32,7 @@ __all__ = [
     "Training",
 ]
 
-_FIXED = ("model", "data", "objective", "training", "output", "storage", "resources")
+_FIXED = ("model", "data", "objective", "training", "output", "storage", "resources", "loggers")
 
 
 class FineTuneJobSpec(ApiModel):
@@ -51,6 +52,8 @@ class FineTuneJobSpec(ApiModel):
     """The S3 service and its credentials. Cannot be changed."""
     resources: Resources = Resources()
     """What the training pod asks for. Cannot be changed."""
+    loggers: Loggers = Loggers()
+    """Other tools that are told of the training. Cannot be changed."""
     run_policy: RunPolicy = RunPolicy()
     """When to retry, to give up and to clean up."""
 

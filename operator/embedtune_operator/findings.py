@@ -244,15 +244,20 @@ def missing_config(scene: Scene) -> Finding | None:
 
 def _secret_hint(job: FineTuneJob, message: str) -> str:
     """What to make, if the message is about one of the job's Secrets."""
-    storage = job.spec.storage
+    storage, wandb = job.spec.storage, job.spec.loggers.wandb
     for name, secret, keys in (
-        ("secretRef", storage.secret_ref, "keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-        ("hfTokenSecretRef", storage.hf_token_secret_ref, "key HF_TOKEN"),
+        (
+            "storage.secretRef",
+            storage.secret_ref,
+            "keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        ("storage.hfTokenSecretRef", storage.hf_token_secret_ref, "key HF_TOKEN"),
+        ("loggers.wandb.secretRef", wandb.secret_ref if wandb else None, "key WANDB_API_KEY"),
     ):
         if secret is not None and "secret" in message.lower() and secret.name in message:
             return (
                 f". Make the Secret {secret.name} in the namespace {job.metadata.namespace} with"
-                f" the {keys} (spec.storage.{name} names it)"
+                f" the {keys} (spec.{name} names it)"
             )
     return ""
 

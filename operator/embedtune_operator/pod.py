@@ -6,6 +6,7 @@ from typing import Any
 
 from embedtune_api import contract
 from embedtune_api.job import FineTuneJob
+from embedtune_api.loggers import ENV_MLFLOW, ENV_WANDB
 from embedtune_api.quantity import parse_quantity
 from embedtune_operator.settings import Settings
 
@@ -127,4 +128,19 @@ def _environment(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -
     if storage.hf_token_secret_ref is not None:
         token = {"name": storage.hf_token_secret_ref.name, "key": contract.ENV_HF_TOKEN}
         env.append({"name": contract.ENV_HF_TOKEN, "valueFrom": {"secretKeyRef": token}})
+    return env + _loggers_keys(job)
+
+
+def _loggers_keys(job: FineTuneJob) -> list[JsonObject]:
+    """The variables by which the loggers' clients sign in."""
+    env: list[JsonObject] = []
+    wandb, mlflow = job.spec.loggers.wandb, job.spec.loggers.mlflow
+    for wanted, keys, required in ((wandb, ENV_WANDB, ENV_WANDB[:1]), (mlflow, ENV_MLFLOW, ())):
+        if wanted is None or wanted.secret_ref is None:
+            continue
+        for key in keys:
+            source: JsonObject = {"name": wanted.secret_ref.name, "key": key}
+            if key not in required:
+                source["optional"] = True
+            env.append({"name": key, "valueFrom": {"secretKeyRef": source}})
     return env

@@ -99,6 +99,8 @@ ACCEPTED = [
     *(Case(f"{OBJ}.loss", v) for v in ("auto", "CLIPLoss", "MultipleNegativesRankingLoss")),
     Case(f"{TRAIN}.augmentation", "none"),
     Case("spec.storage", {"hfTokenSecretRef": {"name": "hub"}}),
+    Case("spec.loggers", {"wandb": {"project": "search", "secretRef": {"name": "wandb"}}}),
+    Case("spec.loggers", {"mlflow": {"trackingUri": "http://mlflow.mlops.svc:5000/a"}}),
     Case(f"{MODEL}.freeze", ["embeddings", "encoder.layer.[0-3]"]),
     Case(f"{MODEL}.freeze", ["backbone"]),
     Case(f"{MODEL}.normalize", False),
@@ -130,6 +132,9 @@ ACCEPTED = [
 ]
 
 REFUSED = [
+    Case("spec.loggers", {"wandb": {"entity": "us"}}, "project"),
+    Case("spec.loggers", {"wandb": {"project": "a/b"}}, "project"),
+    Case("spec.loggers", {"mlflow": {"trackingUri": "mlflow:5000"}}, "trackingUri"),
     Case("spec.model", REMOVE, "spec.model"),
     Case("spec.data", REMOVE, "spec.data"),
     Case("spec.output", REMOVE, "spec.output"),

@@ -25,6 +25,13 @@ CASES: dict[str, dict[str, Any]] = {
             "train": {"uri": "pvc://data/train.csv"},
             "evaluation": {"uri": "pvc://data/test.csv"},
         },
+        "loggers": {
+            "wandb": {"project": "search", "secretRef": {"name": "wandb"}},
+            "mlflow": {
+                "trackingUri": "http://mlflow.mlops.svc:5000",
+                "secretRef": {"name": "mlflow"},
+            },
+        },
         "resources": {"gpus": 2, "cpu": "3500m", "memory": "32Gi"},
         "runPolicy": {
             "backoffLimit": 5,
