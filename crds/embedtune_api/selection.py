@@ -76,7 +76,10 @@ class StopEarly(ApiModel):
 
 
 class WiseFT(ApiModel):
-    """Weights between the backbone's and the tuned ones (Wortsman et al. 2022)."""
+    """
+    Weights between the backbone's and the tuned ones, which keep more of what the backbone knew
+    (Wortsman et al. 2022). Not with projection or lora, which the backbone has no weights for.
+    """
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the tuned weights: 0 is the backbone, 1 the tuned model. Default 0.5."""

@@ -53,9 +53,11 @@ def unit(rows, seed):
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
-@pytest.mark.parametrize("block", [1, 2**23])
-def test_as_the_loop(monkeypatch, leave_one_out, block):
+@pytest.mark.parametrize("block", [1, 7, 2**22])
+@pytest.mark.parametrize("index_block", [1, 4, 2**15])
+def test_as_the_loop(monkeypatch, leave_one_out, block, index_block):
     monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", block)
+    monkeypatch.setattr(retrieval, "INDEX_BLOCK", index_block)
     queries, labels = unit(20, 0), torch.arange(20) % 6
     labels[-1] = 99  # no relevant item
     index, index_labels = (
@@ -87,6 +89,19 @@ def test_ties_go_by_place_in_the_index():
     assert found.metrics["mrr"] == 0.5
 
 
+@pytest.mark.parametrize("index_block", [1, 3, 2**15])
+def test_many_ties_as_the_loop(monkeypatch, index_block):
+    monkeypatch.setattr(retrieval, "INDEX_BLOCK", index_block)
+    few = torch.eye(3)
+    queries, index = few[torch.arange(9) % 3], few[torch.arange(20) % 2]
+    labels, index_labels = torch.arange(9) % 4, torch.arange(20) % 4
+    for given, theirs in ((index, index_labels), (None, labels)):
+        found = search_metrics(queries, given, same_label(labels, theirs), CUTOFFS).metrics
+        where = queries if given is None else given
+        expected = naive(queries, labels.tolist(), where, theirs.tolist(), CUTOFFS, given is None)
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
 def test_leave_one_out_can_reach_full_recall():
     x = torch.eye(4)[[0, 0, 1, 1]]
     labels = torch.tensor([0, 0, 1, 1])
@@ -99,13 +114,16 @@ def test_pairs_are_relevant_as_listed(monkeypatch, block):
     monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", block)
     queries, index = unit(6, 4), unit(9, 5)
     query = torch.tensor([3, 0, 5, 3, 1])
-    item = torch.tensor([8, 2, 2, 0, 7])
+    item = torch.tensor([8, 2, 2, 8, 7])  # one pair twice
+    found = search_metrics(queries, index, paired(query, item, 6), CUTOFFS)
     table = torch.zeros(6, 9, dtype=torch.bool)
     table[query, item] = True
-    one = search_metrics(queries, index, paired(query, item, 9), CUTOFFS)
-    other = search_metrics(queries, index, lambda begin, end: table[begin:end], CUTOFFS)
-    assert one == other
-    assert (one.queries, one.without_relevant) == (4, 2)
+    scores = (queries @ index.T).numpy()
+    each = [
+        average_precision_score(r, s) for r, s in zip(table.numpy(), scores, strict=True) if r.any()
+    ]
+    assert found.values["map"] == pytest.approx(each, abs=1e-9)
+    assert (found.queries, found.without_relevant) == (4, 2)
 
 
 def rows(labels, source="s3://bkt/t.csv"):

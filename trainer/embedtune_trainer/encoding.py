@@ -1,8 +1,9 @@
 """From row numbers to embeddings: items prepared once, encoded in parts of like length."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedtune_trainer.batches.microbatch import cut_by_length
-from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.rows.table import Items
+
+if TYPE_CHECKING:
+    from embedtune_trainer.embedder.model import Embedder
 
 Indices = NDArray[np.int64]
 Part = tuple[Indices, Any]
@@ -22,7 +25,7 @@ PART_OVERHEAD = {"cpu": 64, "cuda": 4096}
 PART_BUDGET = 65536
 """Most padded tokens that are encoded at a time."""
 AT_A_TIME: Final = 256
-"""Rows that `encode_rows` prepares at a time."""
+"""Rows that are encoded at a time, unless they are long."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,12 @@ class Column:
         item_N: which of them each row has; None if each row has the item of its own number.
     """
 
-    embedder: Embedder
+    embedder: "Embedder"
     table: Any
     item_N: Indices | None = None
 
     @classmethod
-    def of(cls, items: Items, embedder: Embedder) -> "Column":
+    def of(cls, items: Items, embedder: "Embedder") -> "Column":
         """A row for each item."""
         return cls(embedder, embedder.processor.table(items))
 
@@ -69,35 +72,91 @@ class Column:
         ]
 
 
-def encode_parts(embedder: Embedder, parts: list[Part]) -> Tensor:
+class Prepared:
+    """Items that are encoded again and again, prepared once.
+
+    Attributes:
+        items: they.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+        self._column: Column | None = None
+
+    def encode(
+        self, embedder: "Embedder", batch_size: int, stop: Callable[[], bool] = lambda: False
+    ) -> Tensor:
+        """(N, D) float32 on the CPU; see encode_rows.
+
+        Raises:
+            Interrupted: stop() was true.
+        """
+        known = self._column
+        if known is None or known.embedder.processor is not embedder.processor:
+            known = Column.of(self.items, embedder)
+        elif known.embedder is not embedder:
+            known = Column(embedder, known.table)
+        self._column = known
+        every = np.arange(len(self.items))
+        return encode_rows(known, every, stop, batch_size, exact=True, to=torch.device("cpu"))
+
+
+def encode_parts(embedder: "Embedder", parts: list[Part]) -> Tensor:
     """(B, D) embeddings of a batch in its order, out of its parts."""
-    device = embedder.device
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with _bfloat16(embedder.device):
         out = [embedder(inputs) for _, inputs in parts]
     back_B = torch.from_numpy(np.argsort(np.concatenate([part for part, _ in parts])))
-    return torch.cat(out)[back_B.to(device, non_blocking=True)]
+    return torch.cat(out)[back_B.to(embedder.device, non_blocking=True)]
 
 
-def encode_rows(column: Column, rows_R: Indices, stop: Callable[[], bool]) -> Tensor:
-    """(R, D) embeddings of many rows on the encoder's device, without a gradient.
+def encode_rows(
+    column: Column,
+    rows_R: Indices,
+    stop: Callable[[], bool] = lambda: False,
+    at_a_time: int = AT_A_TIME,
+    *,
+    exact: bool = False,
+    to: torch.device | None = None,
+) -> Tensor:
+    """(R, D) float32 embeddings of many rows in their order, in evaluation mode, no gradient.
 
-    The encoder is used in the mode that it is in.
+    Rows of like length are encoded together, the longest first.
+
+    Args:
+        column: of which.
+        rows_R: row numbers.
+        stop: asked now and then; when it says so, it ends early.
+        at_a_time: most rows that are encoded together.
+        exact: in float32 also where the device has bfloat16.
+        to: where the embeddings go; None: they stay with the encoder.
 
     Raises:
         Interrupted: stop() was true.
     """
     embedder = column.embedder
     device = embedder.device
-    out_RD = torch.empty((len(rows_R), embedder.embedding_dim), device=device)
-    lengths_N = column.table.lengths_N
     item_R = rows_R if column.item_N is None else column.item_N[rows_R]
-    order_R = np.argsort(-lengths_N[item_R], kind="stable")
-    with torch.no_grad():
-        for begin in range(0, len(rows_R), AT_A_TIME):
-            if stop():
-                raise Interrupted("stopped while encoding")
-            chosen_B = order_R[begin : begin + AT_A_TIME]
-            parts = column.prepare(rows_R[chosen_B], device)
-            out_RD[torch.from_numpy(chosen_B).to(device)] = encode_parts(embedder, parts)
+    length_R = column.table.lengths_N[item_R]
+    parts = cut_by_length(length_R, PART_OVERHEAD[device.type], PART_BUDGET)[::-1]
+    out_RD = torch.empty((len(rows_R), embedder.embedding_dim), device=to or device)
+    was_training = embedder.training
+    embedder.eval()
+    try:
+        with torch.inference_mode(), nullcontext() if exact else _bfloat16(device):
+            for part in parts:
+                for begin in range(0, len(part), at_a_time):
+                    if stop():
+                        raise Interrupted("stopped while encoding")
+                    at_B = part[begin : begin + at_a_time]
+                    inputs = embedder.processor.batch(column.table, item_R[at_B], device)
+                    place_B = torch.from_numpy(at_B).to(out_RD.device)
+                    out_RD[place_B] = embedder(inputs).float().to(out_RD.device)
+    finally:
+        embedder.train(was_training)
     return out_RD
+
+
+def _bfloat16(device: torch.device) -> AbstractContextManager[None]:
+    """Where the device has it."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=able)

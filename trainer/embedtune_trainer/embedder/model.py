@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from embedtune_trainer.embedder.features import Backbone
 from embedtune_trainer.embedder.freeze import keep_frozen
 from embedtune_trainer.embedder.pooling import Pooling
 from embedtune_trainer.embedder.processor import Processor
-from embedtune_trainer.errors import Interrupted
+from embedtune_trainer.encoding import Prepared
 from embedtune_trainer.rows.table import Items
 
 
@@ -77,22 +76,7 @@ class Embedder(nn.Module):
         Raises:
             Interrupted: stop() was true.
         """
-        table = self.processor.table(items)
-        order_N = np.argsort(-table.lengths_N, kind="stable")
-        out_ND = torch.empty((len(items), self.embedding_dim), dtype=torch.float32)
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                for begin in range(0, len(items), batch_size):
-                    if stop():
-                        raise Interrupted("stopped while encoding")
-                    chosen_B = order_N[begin : begin + batch_size]
-                    inputs = self.processor.batch(table, chosen_B, self.device)
-                    out_ND[torch.from_numpy(chosen_B)] = self(inputs).cpu()
-        finally:
-            self.train(was_training)
-        return out_ND
+        return Prepared(items).encode(self, batch_size, stop)
 
     def save(self, folder: Path) -> None:
         """Write it into a folder that `load` and, where it can, sentence-transformers reads."""

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -13,15 +12,30 @@ from torch.nn import functional
 
 from embedtune_trainer.batches.relation import Relation
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.evaluation.retrieval import Relevance, paired, same_label, search_metrics
-from embedtune_trainer.rows.table import LabelledRows, PairRows
+from embedtune_trainer.encoding import Prepared
+from embedtune_trainer.errors import Interrupted
+from embedtune_trainer.evaluation import examples as shown
+from embedtune_trainer.evaluation.clusters import nmi
+from embedtune_trainer.evaluation.examples import Example
+from embedtune_trainer.evaluation.outcome import SPEARMAN, Outcome, QueryValues, ScoredValues
+from embedtune_trainer.evaluation.rank_correlation import spearman
+from embedtune_trainer.evaluation.retrieval import (
+    Relevant,
+    Retrieval,
+    paired,
+    same_label,
+    search_metrics,
+)
+from embedtune_trainer.rows.columns.labels import Labels
+from embedtune_trainer.rows.table import Items, LabelledRows, PairRows
 
 log = logging.getLogger("embedtune")
 
 Stop = Callable[[], bool]
-BACKWARDS = "image_to_text_"
+BACKWARDS: Final = "image_to_text_"
 """Stands before metrics of the search for texts with images."""
-SPEARMAN = "spearman"
+NMI: Final = "nmi"
+EXAMPLES: Final = 5
 
 
 class Measure(Protocol):
@@ -34,60 +48,128 @@ class Measure(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """Names of what `run` gives, the default headline first."""
 
-    def run(self, encoders: Encoders, stop: Stop) -> dict[str, float]:
+    @property
+    def searched_with(self) -> Items:
+        """The items that an example's query_row counts."""
+
+    @property
+    def searched_in(self) -> Items:
+        """The items that a hit's row counts."""
+
+    def run(self, encoders: Encoders, stop: Stop) -> Outcome:
         """Measure; by name, from 0 to 1 (a correlation from -1).
 
         Raises:
             Interrupted: stop() was true.
         """
 
+    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
+        """Some queries with their neighbours by both models; none for scored pairs."""
 
-@dataclass(frozen=True)
+
 class LabelSearch:
-    """Every query in the index, or in the other queries when there is none."""
+    """Every query in the index, or in the other queries when there is none.
 
-    queries: LabelledRows
-    index: LabelledRows | None
-    cutoffs: Sequence[int]
-    batch_size: int
+    Attributes:
+        queries: rows to search with.
+        index: rows to search in, if they are others.
+    """
+
+    def __init__(
+        self,
+        queries: LabelledRows,
+        index: LabelledRows | None,
+        cutoffs: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        examples: int = EXAMPLES,
+    ) -> None:
+        """`seed` is that of the clusters and of the queries that are shown, `examples` of them."""
+        self.queries = queries
+        self.index = index
+        self._cutoffs = cutoffs
+        self._batch_size = batch_size
+        self._seed = seed
+        self._prepared = Prepared(queries.items)
+        self._prepared_index = None if index is None else Prepared(index.items)
+        self._label_Q, label_N = _numbered(queries.labels, (index or queries).labels)
+        self._classes = len(np.unique(self._label_Q))
+        self._relevant = same_label(torch.from_numpy(self._label_Q), torch.from_numpy(label_N))
+        self._shown = shown.draw(self._relevant, index is None, examples, seed)
 
     def __len__(self) -> int:
         return len(self.queries)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """See Measure."""
-        return search_names(self.cutoffs)
+        """See Measure; nmi only where there is more than one class."""
+        return search_names(self._cutoffs) + ((NMI,) if self._classes > 1 else ())
 
-    def run(self, encoders: Encoders, stop: Stop) -> dict[str, float]:
+    @property
+    def searched_with(self) -> Items:
         """See Measure."""
-        index = self.index or self.queries
-        known = sorted({*self.queries.labels, *index.labels})
-        number = {label: i for i, label in enumerate(known)}
-        queries_QD = encoders.left.encode(self.queries.items, self.batch_size, stop)
-        index_ND = (
-            None
-            if self.index is None
-            else encoders.left.encode(self.index.items, self.batch_size, stop)
-        )
-        relevance = same_label(_labels(self.queries, number), _labels(index, number))
-        return _searched(queries_QD, index_ND, relevance, self.cutoffs)
+        return self.queries.items
+
+    @property
+    def searched_in(self) -> Items:
+        """See Measure."""
+        return (self.index or self.queries).items
+
+    def run(self, encoders: Encoders, stop: Stop) -> Outcome:
+        """See Measure."""
+        size, left = self._batch_size, encoders.left
+        queries_QD = self._prepared.encode(left, size, stop)
+        index_ND = None
+        if self._prepared_index is not None:
+            index_ND = self._prepared_index.encode(left, size, stop)
+        sides = queries_QD, index_ND, self._relevant
+        found = _searched(*sides, self._cutoffs, left.device, stop)
+        metrics = found.metrics
+        if self._classes > 1:
+            metrics[NMI] = nmi(queries_QD, self._label_Q, self._seed)
+        nearest = shown.nearest(*sides, self._shown)
+        return Outcome(metrics, [QueryValues(found.values)], nearest)
+
+    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
+        """See Measure."""
+        labels = [self.queries.labels[row] for row in self._shown.tolist()]
+        return shown.examples(before, after, self.searched_with, self.searched_in, labels)
 
 
 class PairSearch:
-    """Every different left item searched in the different right ones; images also backwards."""
+    """Every different left item searched in the different right ones; images also backwards.
 
-    def __init__(self, rows: PairRows, cutoffs: Sequence[int], batch_size: int) -> None:
-        self.rows = rows
+    Attributes:
+        rows: the pairs.
+        left: the different left items, which are searched with.
+        right: the different right items, which are searched.
+    """
+
+    def __init__(
+        self,
+        rows: PairRows,
+        cutoffs: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        examples: int = EXAMPLES,
+    ) -> None:
+        """`seed` is that of the queries that are shown, `examples` of them."""
         relation = Relation.of(rows)
         _, first_L, left_N = np.unique(relation.left_N, return_index=True, return_inverse=True)
         _, first_R, right_N = np.unique(relation.right_N, return_index=True, return_inverse=True)
+        self.rows = rows
         self.left = rows.left.take(first_L.tolist())
         self.right = rows.right.take(first_R.tolist())
-        self._left_N, self._right_N = torch.from_numpy(left_N), torch.from_numpy(right_N)
+        self._prepared = Prepared(self.left), Prepared(self.right)
+        numbers = torch.from_numpy(left_N), torch.from_numpy(right_N)
+        self._forth = paired(*numbers, len(self.left))
+        self._back = paired(*numbers[::-1], len(self.right))
         self._cutoffs = cutoffs
         self._batch_size = batch_size
         self._both_ways = rows.left.modality != rows.right.modality
+        self._shown = shown.draw(self._forth, False, examples, seed)
 
     def __len__(self) -> int:
         return len(self.left)
@@ -99,48 +181,81 @@ class PairSearch:
         backwards = tuple(BACKWARDS + name for name in names) if self._both_ways else ()
         return names + backwards
 
-    def run(self, encoders: Encoders, stop: Stop) -> dict[str, float]:
+    @property
+    def searched_with(self) -> Items:
         """See Measure."""
-        left_LD = encoders.left.encode(self.left, self._batch_size, stop)
-        right_RD = encoders.right.encode(self.right, self._batch_size, stop)
-        forth = paired(self._left_N, self._right_N, len(right_RD))
-        found = _searched(left_LD, right_RD, forth, self._cutoffs)
+        return self.left
+
+    @property
+    def searched_in(self) -> Items:
+        """See Measure."""
+        return self.right
+
+    def run(self, encoders: Encoders, stop: Stop) -> Outcome:
+        """See Measure."""
+        left_LD, right_RD = (
+            prepared.encode(encoder, self._batch_size, stop)
+            for prepared, encoder in zip(
+                self._prepared, (encoders.left, encoders.right), strict=True
+            )
+        )
+        how = self._cutoffs, encoders.left.device, stop
+        values = [_searched(left_LD, right_RD, self._forth, *how).values]
         if self._both_ways:
-            back = paired(self._right_N, self._left_N, len(left_LD))
-            other = _searched(right_RD, left_LD, back, self._cutoffs)
-            found |= {BACKWARDS + name: value for name, value in other.items()}
-        return found
+            back = _searched(right_RD, left_LD, self._back, *how).values
+            values.append({BACKWARDS + name: value_Q for name, value_Q in back.items()})
+        metrics = {name: float(value_Q.mean()) for of in values for name, value_Q in of.items()}
+        nearest = shown.nearest(left_LD, right_RD, self._forth, self._shown)
+        return Outcome(metrics, [QueryValues(one) for one in values], nearest)
+
+    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
+        """See Measure."""
+        return shown.examples(before, after, self.left, self.right, None)
 
 
-@dataclass(frozen=True)
 class ScoredPairs:
-    """Spearman's rank correlation of the pairs' cosines with their scores, ties sharing a rank."""
+    """Spearman's rank correlation of the pairs' cosines with their scores, ties sharing a rank.
 
-    rows: PairRows
-    batch_size: int
+    Attributes:
+        rows: the pairs.
+    """
+
+    metrics = (SPEARMAN,)
+
+    def __init__(self, rows: PairRows, batch_size: int) -> None:
+        self.rows = rows
+        self._batch_size = batch_size
+        self._prepared = Prepared(rows.left), Prepared(rows.right)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def metrics(self) -> tuple[str, ...]:
+    def searched_with(self) -> Items:
         """See Measure."""
-        return (SPEARMAN,)
+        return self.rows.left
 
-    def run(self, encoders: Encoders, stop: Stop) -> dict[str, float]:
+    @property
+    def searched_in(self) -> Items:
         """See Measure."""
-        left_ND = encoders.left.encode(self.rows.left, self.batch_size, stop)
-        right_ND = encoders.right.encode(self.rows.right, self.batch_size, stop)
+        return self.rows.right
+
+    def run(self, encoders: Encoders, stop: Stop) -> Outcome:
+        """See Measure."""
+        left_ND, right_ND = (
+            prepared.encode(encoder, self._batch_size, stop)
+            for prepared, encoder in zip(
+                self._prepared, (encoders.left, encoders.right), strict=True
+            )
+        )
         cosine_N = functional.cosine_similarity(left_ND, right_ND, dim=-1).double().numpy()
         scores_N = np.asarray(self.rows.scores_N, np.float64)
-        return {SPEARMAN: spearman(cosine_N, scores_N)}
+        found = {SPEARMAN: spearman(cosine_N, scores_N)}
+        return Outcome(found, [ScoredValues(cosine_N, scores_N)])
 
-
-def spearman(a_N: NDArray[np.float64], b_N: NDArray[np.float64]) -> float:
-    """Pearson's correlation of the ranks, ties sharing their mean rank; 0 if one side is flat."""
-    rank_a, rank_b = (_ranks(x) - (len(x) - 1) / 2 for x in (a_N, b_N))
-    norm = np.sqrt((rank_a**2).sum() * (rank_b**2).sum())
-    return float((rank_a * rank_b).sum() / norm) if norm > 0 else 0.0
+    def examples(self, before: Outcome, after: Outcome) -> list[Example]:  # noqa: ARG002
+        """See Measure."""
+        return []
 
 
 def search_names(cutoffs: Sequence[int]) -> tuple[str, ...]:
@@ -152,20 +267,26 @@ def search_names(cutoffs: Sequence[int]) -> tuple[str, ...]:
 
 
 def _searched(
-    queries_QD: Tensor, index_ND: Tensor | None, relevance: Relevance, cutoffs: Sequence[int]
-) -> dict[str, float]:
-    found = search_metrics(queries_QD, index_ND, relevance, cutoffs)
+    queries_QD: Tensor,
+    index_ND: Tensor | None,
+    relevant: Relevant,
+    cutoffs: Sequence[int],
+    device: torch.device,
+    stop: Stop,
+) -> Retrieval:
+    def check() -> None:
+        if stop():
+            raise Interrupted("stopped while searching")
+
+    found = search_metrics(queries_QD, index_ND, relevant, cutoffs, device, check)
     log.info("evaluated queries=%d without_relevant_item=%d", found.queries, found.without_relevant)
-    return found.metrics
+    return found
 
 
-def _labels(rows: LabelledRows, number: dict[str, int]) -> Tensor:
-    return torch.from_numpy(np.fromiter((number[label] for label in rows.labels), np.int64))
-
-
-def _ranks(values_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From 0; equal values get the mean of their ranks."""
-    _, inverse_N, count_U = np.unique(values_N, return_inverse=True, return_counts=True)
-    last_U = np.cumsum(count_U)
-    mean_U: NDArray[np.float64] = last_U - (count_U + 1) / 2
-    return mean_U[inverse_N]
+def _numbered(a: Labels, b: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each row's class as a number; the same class has the same one on both sides."""
+    number = {name: i for i, name in enumerate(sorted({*a.names, *b.names}))}
+    return tuple(
+        np.array([number[name] for name in labels.names], np.int64)[labels.codes_N]
+        for labels in (a, b)
+    )  # type: ignore[return-value]

@@ -28,7 +28,7 @@ def plan_evaluation(
     Args:
         data: spec.data.
         entries: the rows of its entries. The first is the one that the model is measured on.
-        seed: of the split.
+        seed: of the split, and of what is drawn to be shown and clustered.
         read: fetches and reads another data file; given its place in the spec, for messages.
 
     Returns:
@@ -52,7 +52,7 @@ def plan_evaluation(
     else:
         rows, held_out = split_rows(entries[0], evaluation.split or DEFAULT_SPLIT, seed)
         entries = (rows, *(_without_items_of(held_out, rows) for rows in entries[1:]))
-    measure = _measure(data, entries[0], held_out, index)
+    measure = _measure(data, entries[0], held_out, index, seed)
     if not isinstance(measure, ScoredPairs):
         _warn_of_shared(held_out, entries)
     headline_metric(data, measure)
@@ -120,22 +120,23 @@ def headline_metric(data: Data, measure: Measure) -> str:
     return wanted
 
 
-def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None) -> Measure:
+def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None, seed: int) -> Measure:
     evaluation = data.evaluation
+    cutoffs, size, shown = evaluation.cutoffs, evaluation.batch_size, evaluation.examples
     if isinstance(held_out, PairRows) and isinstance(rows, PairRows):
         if index is not None:
             raise BadSpec(f"{FIELD}.index: pairs name what is relevant themselves; give uri alone")
         if rows.scores_N is not None and held_out.scores_N is not None:
             return ScoredPairs(held_out, evaluation.batch_size)
         if rows.scores_N is None and held_out.scores_N is None:
-            return PairSearch(held_out, evaluation.cutoffs, evaluation.batch_size)
+            return PairSearch(held_out, cutoffs, size, seed=seed, examples=shown)
     elif (
         isinstance(held_out, LabelledRows)
         and isinstance(rows, LabelledRows)
         and not isinstance(index, PairRows)
     ):
         _check(held_out, index)
-        return LabelSearch(held_out, index, evaluation.cutoffs, evaluation.batch_size)
+        return LabelSearch(held_out, index, cutoffs, size, seed=seed, examples=shown)
     raise BadData(
         f"{held_out.source}: its rows are not like those of {rows.source}; measure on rows of one"
         f" layout (labelled, pairs, scored or text-image) with the training's"

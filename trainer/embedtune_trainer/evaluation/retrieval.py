@@ -1,31 +1,28 @@
-"""Retrieval metrics in their textbook definitions (Manning, Raghavan, Schuetze 2008, chapter 8).
+"""A search by cosine similarity, of which only the ranks of the relevant items are found.
 
-For a query with R relevant items in the index, ranked by similarity, rel(i) being 1 if the item
-at rank i is relevant and h(k) the number of relevant items among the first k:
-
-    precision_at_k  h(k) / k
-    recall_at_k     h(k) / R
-    hit_at_k        1 if h(k) > 0
-    f1_at_k         2 h(k) / (k + R), the harmonic mean of the two
-    ndcg_at_k       sum_{i<=k} rel(i) / log2(i + 1), divided by its value when the first
-                    min(k, R) are relevant
-    r_precision     h(R) / R
-    mrr             1 / rank of the first relevant item
-    map             average precision, 1/R sum_i rel(i) h(i) / i, over the whole ranking
-
-Each is averaged over the queries that have a relevant item. Equal similarities are ranked by
-their place in the index.
+A ranking is never written down: a relevant item's rank is one more than the number of items that
+are more similar, which is looked up among the sorted similarities. Queries and index are taken by
+blocks, so that nothing of size queries x index is held, or items x items.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-BLOCK_ELEMENTS = 2**23
-"""Similarities (queries times index) that are ranked at a time."""
+from embedtune_trainer.evaluation.ranking import ranking_metrics
+
+BLOCK_ELEMENTS: Final = 2**22
+"""Similarities (queries times index) that are held at a time."""
+INDEX_BLOCK: Final = 2**15
+"""Items of the index that are compared at a time; a larger index is compared twice."""
+BEYOND: Final = torch.iinfo(torch.int64).max
+"""The rank where a list of relevant items has ended."""
 
 
 @dataclass(frozen=True)
@@ -33,106 +30,186 @@ class Retrieval:
     """The outcome of a search.
 
     Attributes:
-        metrics: by name, each from 0 to 1; empty if no query has a relevant item.
-        queries: that the metrics are averaged over.
+        values: of each metric for each query that has a relevant item, in the queries' order,
+            float64 from 0 to 1.
+        queries: those queries.
         without_relevant: queries left out, since the index has no relevant item for them.
     """
 
-    metrics: dict[str, float]
+    values: dict[str, NDArray[np.float64]]
     queries: int
     without_relevant: int
 
-
-Relevance = Callable[[int, int], Tensor]
-"""(end - begin, N) bool for the queries from begin to end: whether each item is relevant."""
-
-
-def same_label(query_labels_Q: Tensor, index_labels_N: Tensor) -> Relevance:
-    """An item is relevant if it has the query's label (integers)."""
-    return lambda begin, end: query_labels_Q[begin:end, None] == index_labels_N
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means over the queries; empty if none has a relevant item."""
+        return {
+            name: float(value_Q.mean()) for name, value_Q in self.values.items() if self.queries
+        }
 
 
-def paired(queries_P: Tensor, items_P: Tensor, index_size: int) -> Relevance:
+@dataclass(frozen=True)
+class Relevant:
+    """The relevant items of Q queries. Queries of one class share a list.
+
+    Attributes:
+        items_P: lists of item numbers, one behind the other.
+        first_Q: where each query's list begins.
+        count_Q: how long it is.
+    """
+
+    items_P: Tensor
+    first_Q: Tensor
+    count_Q: Tensor
+
+    def of(self, query_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Item numbers of some queries, (B, R), and which of them are there and not padding."""
+        count_B = self.count_Q[query_B]
+        place_R = torch.arange(int(count_B.max()) if len(count_B) else 0)
+        there_BR = place_R < count_B[:, None]
+        at_BR = torch.where(there_BR, self.first_Q[query_B][:, None] + place_R, 0)
+        return self.items_P[at_BR], there_BR
+
+
+def same_label(query_labels_Q: Tensor, index_labels_N: Tensor) -> Relevant:
+    """An item is relevant if it has the query's label (integers from 0)."""
+    order_N = index_labels_N.argsort(stable=True)
+    sorted_N = index_labels_N[order_N].contiguous()
+    first_Q = torch.searchsorted(sorted_N, query_labels_Q)
+    last_Q = torch.searchsorted(sorted_N, query_labels_Q, right=True)
+    return Relevant(order_N, first_Q, last_Q - first_Q)
+
+
+def paired(queries_P: Tensor, items_P: Tensor, queries: int) -> Relevant:
     """An item is relevant if it is listed with the query: the numbers of both, a pair each."""
-    order_P = queries_P.argsort(stable=True)
-    queries_P, items_P = queries_P[order_P].contiguous(), items_P[order_P]
-
-    def block(begin: int, end: int) -> Tensor:
-        first, last = torch.searchsorted(queries_P, torch.tensor([begin, end])).tolist()
-        relevant_QN = torch.zeros(end - begin, index_size, dtype=torch.bool)
-        relevant_QN[queries_P[first:last] - begin, items_P[first:last]] = True
-        return relevant_QN
-
-    return block
+    items = int(items_P.max()) + 1 if len(items_P) else 1
+    pair_P = torch.unique(queries_P * items + items_P)
+    count_Q = torch.bincount(pair_P // items, minlength=queries)
+    return Relevant(pair_P % items, count_Q.cumsum(0) - count_Q, count_Q)
 
 
 def search_metrics(
     queries_QD: Tensor,
     index_ND: Tensor | None,
-    relevance: Relevance,
+    relevant: Relevant,
     cutoffs: Sequence[int],
+    device: torch.device | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Retrieval:
-    """Search every query in the index by cosine similarity.
+    """Search every query in the index.
 
     Args:
         queries_QD: embeddings, of any length.
         index_ND: embeddings; None searches each query in the other queries, itself left out of
-            both the results and R.
-        relevance: which items are relevant.
+            both the results and the relevant items.
+        relevant: which items are.
         cutoffs: the values of k.
+        device: that compares; None: where the queries are.
+        check: called for every block; what it raises ends the search.
     """
-    leave_one_out = index_ND is None
+    device = device or queries_QD.device
     queries_QD = functional.normalize(queries_QD.float(), dim=-1)
+    leave_one_out = index_ND is None
     index_ND = queries_QD if index_ND is None else functional.normalize(index_ND.float(), dim=-1)
-    sums: dict[str, float] = {}
-    counted = 0
-    rows = max(1, BLOCK_ELEMENTS // max(1, len(index_ND)))
-    for begin in range(0, len(queries_QD), rows):
-        score_QN = queries_QD[begin : begin + rows] @ index_ND.T
-        relevant_QN = relevance(begin, begin + len(score_QN))
+    found: dict[str, list[Tensor]] = {}
+    searched = []
+    for block_B in _blocks(relevant.count_Q, len(index_ND)):
+        check()
+        item_BR, there_BR = relevant.of(block_B)
         if leave_one_out:
-            place_Q = torch.arange(len(score_QN))
-            score_QN[place_Q, begin + place_Q] = float("-inf")
-            relevant_QN[place_Q, begin + place_Q] = False
-        has_Q = relevant_QN.any(1)
-        counted += int(has_Q.sum())
-        order_QN = score_QN[has_Q].argsort(dim=1, descending=True, stable=True)
-        ranked_QN = relevant_QN[has_Q].gather(1, order_QN)
-        for name, value_Q in ranking_metrics(ranked_QN, cutoffs).items():
-            sums[name] = sums.get(name, 0.0) + float(value_Q.sum())
-    means = {name: total / counted for name, total in sums.items()} if counted else {}
-    return Retrieval(means, counted, len(queries_QD) - counted)
+            there_BR &= item_BR != block_B[:, None]
+        has_B = there_BR.any(1)
+        if not bool(has_B.any()):
+            continue
+        query_B, item_BR, there_BR = block_B[has_B], item_BR[has_B], there_BR[has_B]
+        own_B = query_B.to(device) if leave_one_out else None
+        scores = _Scores(queries_QD[query_B].to(device), index_ND, own_B)
+        rank_BR = _ranks(scores, item_BR.to(device)).cpu()
+        rank_BR = torch.where(there_BR, rank_BR, BEYOND).sort(dim=1).values
+        for name, value_B in ranking_metrics(rank_BR, there_BR.sum(1), cutoffs).items():
+            found.setdefault(name, []).append(value_B)
+        searched.append(query_B)
+    count = sum(len(query_B) for query_B in searched)
+    order_Q = torch.cat(searched).argsort() if searched else torch.arange(0)
+    values = {name: torch.cat(parts)[order_Q].numpy() for name, parts in found.items()}
+    return Retrieval(values, count, len(queries_QD) - count)
 
 
-def ranking_metrics(ranked_QN: Tensor, cutoffs: Sequence[int]) -> dict[str, Tensor]:
-    """Each query's metrics, (Q,) float64.
-
-    Args:
-        ranked_QN: whether the item at each rank is relevant, bool, with at least one in a line.
-        cutoffs: the values of k; beyond the index, nothing is relevant.
-    """
-    relevant_QN = ranked_QN.double()
-    hits_QN = relevant_QN.cumsum(1)
-    count_Q = hits_QN[:, -1]
-    rank_N = torch.arange(1, ranked_QN.shape[1] + 1, dtype=torch.float64)
-    gain_N = 1.0 / torch.log2(rank_N + 1)
-    dcg_QN = (relevant_QN * gain_N).cumsum(1)
-    ideal_N = gain_N.cumsum(0)
-    out = {
-        "map": (relevant_QN * hits_QN / rank_N).sum(1) / count_Q,
-        "mrr": 1.0 / (ranked_QN.int().argmax(1) + 1).double(),
-        "r_precision": _at(hits_QN, count_Q.long()) / count_Q,
-    }
-    for k in cutoffs:
-        last = min(k, ranked_QN.shape[1]) - 1
-        hits_Q = hits_QN[:, last]
-        out[f"precision_at_{k}"] = hits_Q / k
-        out[f"recall_at_{k}"] = hits_Q / count_Q
-        out[f"hit_at_{k}"] = (hits_Q > 0).double()
-        out[f"f1_at_{k}"] = 2 * hits_Q / (k + count_Q)
-        out[f"ndcg_at_{k}"] = dcg_QN[:, last] / ideal_N[count_Q.long().clamp(max=k) - 1]
-    return out
+def _blocks(count_Q: Tensor, items: int) -> Iterator[Tensor]:
+    """Queries that are searched together, of like numbers of relevant items."""
+    order_Q = count_Q.argsort(descending=True, stable=True)
+    begin = 0
+    while begin < len(order_Q):
+        widest = max(int(count_Q[order_Q[begin]]), min(items, INDEX_BLOCK), 1)
+        rows = max(1, BLOCK_ELEMENTS // widest)
+        yield order_Q[begin : begin + rows]
+        begin += rows
 
 
-def _at(values_QN: Tensor, rank_Q: Tensor) -> Tensor:
-    return values_QN.gather(1, rank_Q[:, None] - 1)[:, 0]
+@dataclass(frozen=True)
+class _Scores:
+    """The similarities of some queries with the index, a block of it at a time."""
+
+    query_BD: Tensor
+    index_ND: Tensor
+    own_B: Tensor | None
+    """The queries' own places in the index, which are not searched."""
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Where each block begins, and (B, n) similarities; the same numbers each time."""
+        if len(self.index_ND) <= INDEX_BLOCK:
+            yield 0, self._only
+            return
+        for begin in range(0, len(self.index_ND), INDEX_BLOCK):
+            yield begin, self._block(begin)
+
+    @property
+    def _only(self) -> Tensor:
+        """Of an index that is one block, compared once."""
+        if "kept" not in vars(self):
+            vars(self)["kept"] = self._block(0)
+        kept: Tensor = vars(self)["kept"]
+        return kept
+
+    def _block(self, begin: int) -> Tensor:
+        index_nD = self.index_ND[begin : begin + INDEX_BLOCK].to(self.query_BD.device)
+        score_Bn = self.query_BD @ index_nD.T
+        if self.own_B is not None:
+            at_B = self.own_B - begin
+            here_B = ((at_B >= 0) & (at_B < len(index_nD))).nonzero()[:, 0]
+            score_Bn[here_B, at_B[here_B]] = float("-inf")
+        return score_Bn
+
+
+def _ranks(scores: _Scores, item_BR: Tensor) -> Tensor:
+    """(B, R) ranks of these items, from 1. Equal similarities are ranked by place in the index."""
+    score_BR = torch.empty(item_BR.shape, device=item_BR.device)
+    for begin, score_Bn in scores.blocks():
+        at_BR = item_BR - begin
+        here_BR = (at_BR >= 0) & (at_BR < score_Bn.shape[1])
+        found_BR = score_Bn.gather(1, at_BR.clamp(0, score_Bn.shape[1] - 1))
+        score_BR = torch.where(here_BR, found_BR, score_BR)
+    before_BR = torch.zeros_like(item_BR)
+    for begin, score_Bn in scores.blocks():
+        size = score_Bn.shape[1]
+        sorted_Bn = _sorted(score_Bn)
+        up_to_BR = torch.searchsorted(sorted_Bn, score_BR, right=True)
+        less_BR = torch.searchsorted(sorted_Bn, score_BR)
+        at_BR = item_BR - begin
+        earlier_BR = torch.where(at_BR >= size, up_to_BR - less_BR, 0)
+        tied_BR = (at_BR >= 0) & (at_BR < size) & (up_to_BR - less_BR > 1)
+        before_BR += size - up_to_BR + earlier_BR
+        if len(row_T := tied_BR.any(1).nonzero()[:, 0]):
+            ordered_Tn = score_Bn[row_T].argsort(dim=1, descending=True, stable=True)
+            place_Tn = ordered_Tn.argsort(dim=1)
+            exact_TR = place_Tn.gather(1, at_BR[row_T].clamp(0, size - 1))
+            more_TR = (size - up_to_BR)[row_T]
+            before_BR[row_T] += torch.where(tied_BR[row_T], exact_TR - more_TR, 0)
+    return before_BR + 1
+
+
+def _sorted(score_Bn: Tensor) -> Tensor:
+    """Each line in ascending order; numpy's sort of floats is many times as fast as torch's."""
+    if score_Bn.device.type == "cpu":
+        return torch.from_numpy(np.sort(score_Bn.numpy(), axis=1))
+    return score_Bn.sort(dim=1).values
