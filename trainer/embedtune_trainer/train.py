@@ -4,12 +4,13 @@ Data is read before torch is imported and before the backbone is fetched, and th
 first of all: what is wrong with a job shows within seconds, not after an hour.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedtune_api.contract import TrainResult
+from embedtune_api import reasons
+from embedtune_api.contract import Failure, TrainResult
 from embedtune_api.job import FineTuneJob
 from embedtune_api.spec import Encoder, FineTuneJobSpec, Model
 from embedtune_api.status import Headline, Metrics
@@ -19,6 +20,7 @@ from embedtune_trainer.datafiles import DataFiles, about
 from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.progress import FanOut, Reporter
+from embedtune_trainer.reporting.loggers import open_loggers
 from embedtune_trainer.reporting.loggers import open_loggers
 from embedtune_trainer.rows.check import check_trainable
 from embedtune_trainer.rows.table import Rows
@@ -61,6 +63,13 @@ def run(
 def _run(
     job: FineTuneJob, store: Store, work_dir: Path, reporter: Reporter, stop: Stop
 ) -> TrainResult:
+    with open_loggers(job, work_dir / "loggers", reporter) as told:
+        return _run(job, store, work_dir, told, stop)
+
+
+def _run(
+    job: FineTuneJob, store: Store, work_dir: Path, reporter: Reporter, stop: Stop
+) -> TrainResult:
     spec = job.spec
     reporter.phase("Loading")
     with about("spec.output.uri"):
@@ -79,11 +88,18 @@ def _run(
     from embedtune_trainer.mixture import build_mixture
     from embedtune_trainer.reporting.sample import held_out
     from embedtune_trainer.reporting.scribe import Scribe, Told
-    from embedtune_trainer.training.fit import fit
+    from embedtune_trainer.training.evaluations import EACH_EPOCH, Evaluations
+    from embedtune_trainer.training.fit import Beside, fit
     from embedtune_trainer.training.loss_optimizer import loss_optimizer_of
     from embedtune_trainer.training.memory import find_batch_size
+    from embedtune_trainer.training.selection import Selection, check_gate, monitors, refusal
 
     entries, measure = _entries(spec, read, files)
+    headline = headline_metric(spec.data, measure)
+    chosen = monitors(spec.training, measure.metrics, headline)
+    gate = spec.data.evaluation.gate
+    if gate is not None:
+        check_gate(gate, measure.metrics)
     scribe = Scribe(job, held_out(measure))
     reporter = FanOut((reporter, scribe.history))
     brought: dict[str, Fetched] = {}
@@ -103,23 +119,33 @@ def _run(
         *(job, store, encoders.module, mixture.tasks, work_dir / "checkpoints", reporter)
     )
     keeper.also["history"] = scribe.history
+    evaluations = Evaluations(
+        lambda: measure.run(encoders, stop),
+        spec.data.evaluation.every or EACH_EPOCH,
+        len(mixture),
+        len(mixture) * training.epochs,
+        Selection(training, chosen, encoders.module),
+    )
     with keeper:
         reporter.phase("Training")
         with ends_with_a_checkpoint():
-            report = fit(encoders, mixture, training, reporter, stop, of_losses, keeper)
+            beside = Beside(of_losses, keeper, evaluations)
+            report = fit(encoders, mixture, training, reporter, stop, beside)
         _go_on(stop)
         reporter.phase("Evaluating")
-        after = measure.run(encoders, stop)
+        after = evaluations.of_kept
+        if after is None or training.wise_ft is not None:
+            after = measure.run(encoders, stop)
         scribe.look_after(encoders, after, report.steps, stop)
         _go_on(stop)
-        metrics = _metrics(headline_metric(spec.data, measure), before, after)
+        metrics = _metrics(headline, before, after)
         reporter.note("measured", **_facts(metrics.headline))
         reporter.phase("Exporting")
         told = _report(report, brought, analyses)
         told["data"] = data = mixture.report(spec.training.epochs)
         people = scribe.for_people(
             Told(
-                headline=metrics.headline.name,
+                headline=headline,
                 before=before,
                 after=after,
                 objective=mixture.name,
@@ -132,14 +158,22 @@ def _run(
                 modules=inspection.render(analyses),
             )
         )
-        headline = metrics.headline.name
         measured = Measured(measure, headline, after[headline])
         tuned = Finished(encoders, spec.output, entries[0].rows, measured, reporter, stop)
         model = stage(tuned, work_dir / "model", job, metrics, mixture.name, told, people)
     with about("spec.output.uri"):
         store.publish(work_dir / "model", job.output_uri)
     reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
-    return TrainResult(model=model, metrics=metrics, train_seconds=round(report.seconds, 3))
+    why = None if gate is None else refusal(gate, headline, before, after)
+    if why is not None:
+        reporter.note("the model does not pass the gate", why=why)
+    return TrainResult(
+        model=model,
+        metrics=metrics,
+        gated=gate is not None and why is None,
+        failure=None if why is None else Failure(reason=reasons.NOT_IMPROVED, message=why),
+        train_seconds=round(report.seconds, 3),
+    )
 
 
 def _entries(
@@ -228,7 +262,7 @@ def _go_on(stop: Stop) -> None:
         raise Interrupted("told to stop before the model was finished")
 
 
-def _metrics(headline: str, before: dict[str, float], after: dict[str, float]) -> Metrics:
+def _metrics(headline: str, before: Mapping[str, float], after: Mapping[str, float]) -> Metrics:
     """Both sides as strings with four decimals."""
     told = {name: f"{value:.4f}" for name, value in before.items()}
     now = {name: f"{value:.4f}" for name, value in after.items()}
