@@ -21,7 +21,6 @@ from embedtune_trainer.errors import BadSpec, Interrupted, TrainerError
 from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.progress import FanOut, Reporter
 from embedtune_trainer.reporting.loggers import open_loggers
-from embedtune_trainer.reporting.loggers import open_loggers
 from embedtune_trainer.rows.check import check_trainable
 from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched, fetch_backbone
@@ -56,13 +55,6 @@ def run(
     Raises:
         TrainerError: what ended it; the message begins with the spec's field where one is meant.
     """
-    with open_loggers(job, work_dir / "loggers", reporter) as told:
-        return _run(job, store, work_dir, told, stop)
-
-
-def _run(
-    job: FineTuneJob, store: Store, work_dir: Path, reporter: Reporter, stop: Stop
-) -> TrainResult:
     with open_loggers(job, work_dir / "loggers", reporter) as told:
         return _run(job, store, work_dir, told, stop)
 
