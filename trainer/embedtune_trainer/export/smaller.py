@@ -1,4 +1,4 @@
-"""Graphs of fewer bytes: float16 throughout, or 8-bit weights in matrix multiplications."""
+"""Graphs of fewer bytes: float16 throughout, or matrices and tables of words in 8 bits."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.export.graph import EXTERNAL_ABOVE_BYTES, save_graph
 
 FIELD: Final = "spec.output.onnx.precision"
-QUANTIZED: Final = ("MatMul", "Gemm")
+QUANTIZED: Final = ("MatMul", "Gemm", "Gather")
+"""Matrix multiplications, and tables of words."""
 _NEEDED: Final = (nn.Linear,)
 
 
