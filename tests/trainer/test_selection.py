@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from embedtune_api.selection import Gate
-from embedtune_api.spec import Training
+from embedtune_api.spec import Model, Training
 from embedtune_trainer.checkpoints.state import weights
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.training.selection import (
     Selection,
     check_gate,
+    check_wise_ft,
     interpolate,
     monitors,
     refusal,
@@ -122,6 +123,26 @@ def test_weights_between_the_backbones_and_the_tuned_ones():
             assert torch.allclose(now, 0.75 * before[name] + 0.25 * tuned[name], atol=1e-6), name
         else:
             assert torch.equal(now, tuned[name])
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"backbone": "s3://bases/x", "projection": {"dim": 8}}, r"spec\.model\.projection;"),
+        ({"backbone": "s3://bases/x", "lora": {}}, r"spec\.model\.lora;"),
+        (
+            {
+                "text": {"backbone": "s3://bases/x"},
+                "image": {"backbone": "s3://bases/y", "projection": {"dim": 8}},
+            },
+            r"spec\.model\.image\.projection;",
+        ),
+    ],
+)
+def test_what_the_backbone_has_no_weights_for_is_not_mixed(model, said):
+    with pytest.raises(BadSpec, match=said):
+        check_wise_ft(Model.parse(model))
+    check_wise_ft(Model.parse({"backbone": "s3://bases/x"}))
 
 
 @pytest.mark.parametrize(

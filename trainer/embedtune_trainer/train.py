@@ -84,11 +84,19 @@ def _run(
     from embedtune_trainer.training.fit import Beside, fit
     from embedtune_trainer.training.loss_optimizer import loss_optimizer_of
     from embedtune_trainer.training.memory import find_batch_size
-    from embedtune_trainer.training.selection import Selection, check_gate, monitors, refusal
+    from embedtune_trainer.training.selection import (
+        Selection,
+        check_gate,
+        check_wise_ft,
+        monitors,
+        refusal,
+    )
 
     entries, measure = _entries(spec, read, files)
     headline = headline_metric(spec.data, measure)
     chosen = monitors(spec.training, measure.metrics, headline)
+    if spec.training.wise_ft is not None:
+        check_wise_ft(spec.model)
     gate = spec.data.evaluation.gate
     if gate is not None:
         check_gate(gate, measure.metrics)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from embedtune_api.selection import Gate
-from embedtune_api.spec import Training
+from embedtune_api.spec import Model, Training
 from embedtune_trainer.checkpoints.state import put, weights
 from embedtune_trainer.errors import BadSpec
 
@@ -160,6 +160,22 @@ def interpolate(before: Mapping[str, Tensor], module: nn.Module, alpha: float) -
     for name, tensor in weights(module).items():
         if tensor.is_floating_point():
             tensor.copy_(before[name].to(tensor.device).lerp(tensor, alpha))
+
+
+def check_wise_ft(model: Model) -> None:
+    """Refuse to mix weights that the backbone has not.
+
+    Raises:
+        BadSpec: the model has new layers, or adapters.
+    """
+    towers = {"": model, ".text": model.text, ".image": model.image}
+    for name, tower in towers.items():
+        for field in ("projection", "lora"):
+            if tower is not None and getattr(tower, field, None) is not None:
+                raise BadSpec(
+                    "spec.training.wiseFT: mixes the backbone's weights with the tuned ones, and"
+                    f" it has none for spec.model{name}.{field}; leave one of the two out"
+                )
 
 
 def refusal(
