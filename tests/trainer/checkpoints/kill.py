@@ -18,13 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from embedtune_trainer import cli
 from tests.trainer import tiny
+from tests.trainer.checkpoints import killed
 from tests.trainer.checkpoints.kinds import KINDS, prepared, put_out
 
 LONGEST_MS: Final = 60
+FORK = False
 _FROM: Final = re.compile(r"going on from a checkpoint step=(\d+)")
 
 
@@ -33,20 +39,43 @@ def run(
 ) -> tuple[int, int | None]:
     """One process; the exit code, and the step that it went on from."""
     file = tiny.write_job(folder / "job.json", job)
+    if FORK:
+        code, said = forked(["run", str(file), "--json"], folder, kill)
+    else:
+        code, said = started(["run", str(file), "--json"], kill)
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the run ended with {code}:\n{said}")
+    found = _FROM.search(said)
+    return code, int(found[1]) if found else None
+
+
+def started(arguments: list[str], kill: tuple[int, float] | None) -> tuple[int, str]:
+    """`embedtune` in a new process; its exit code, and what it wrote to stderr."""
     program = ["embedtune_trainer.cli"]
     if kill is not None:
         program = ["tests.trainer.checkpoints.killed", *map(str, kill)]
     done = subprocess.run(
-        [sys.executable, "-m", *program, "run", str(file), "--json"],
+        [sys.executable, "-m", *program, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"the run ended with {done.returncode}:\n{done.stderr}")
-    found = _FROM.search(done.stderr)
-    return done.returncode, int(found[1]) if found else None
+    return done.returncode, done.stderr
+
+
+def forked(arguments: list[str], folder: Path, kill: tuple[int, float] | None) -> tuple[int, str]:
+    """The same in a fork of this process, which has imported the packages and done no more."""
+    child = os.fork()
+    if not child:
+        with (folder / "stderr").open("w") as said, Path(os.devnull).open("w") as nowhere:
+            os.dup2(said.fileno(), 2)
+            os.dup2(nowhere.fileno(), 1)
+            if kill is not None:
+                killed.arrange(*kill)
+            os._exit(cli.main(arguments))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), (folder / "stderr").read_text()
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -65,6 +94,20 @@ def steps_of(folder: Path) -> int:
     """How many steps a finished run had."""
     (path,) = folder.rglob("training.json")
     return int(json.loads(path.read_text())["report"]["steps"])
+
+
+def import_all() -> None:
+    """What a run imports, once for all forks."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in ("embedder.load", "embedder.pair", "checkpoints.open", "training.fit"):
+        import_module(f"embedtune_trainer.{name}")
+    for name in ("evaluation.plan", "export.finish", "reporting.scribe", "sources.s3"):
+        import_module(f"embedtune_trainer.{name}")
+    for name in (
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.clip.modeling_clip",
+    ):
+        import_module(name)
 
 
 def newest(folder: Path) -> int:
@@ -86,9 +129,15 @@ def same(kind: str, expected: dict[str, str], folder: Path) -> bool:
     return expected == found and not left
 
 
+def prepared_apart(kind: str, folder: Path) -> dict[str, Any]:
+    """See prepared; made in a process of its own, so that this one computes nothing."""
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        return pool.submit(prepared, kind, folder).result()
+
+
 def killed_often(kind: str, kills: int, chance: random.Random, folder: Path) -> bool:
     """Whether trainings that are killed, so often in all, come out as one that is not."""
-    job = prepared(kind, folder)
+    job = prepared_apart(kind, folder)
     whole, pieces = folder / "whole", folder / "pieces"
     run(put_out(job, whole), folder, None)
     steps, expected = steps_of(whole), weights(whole)
@@ -117,8 +166,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="of each kind (default 20)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fork", action="store_true", help="of one process; many times faster")
     parser.add_argument("--kind", choices=KINDS, action="append")
     arguments = parser.parse_args()
+    if arguments.fork:
+        global FORK  # noqa: PLW0603
+        FORK = True
+        import_all()
     chance = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="embedtune-kill-"))
     begun = time.monotonic()

@@ -16,16 +16,20 @@ from embedtune_trainer.training.step import Stepper
 
 def main() -> int:
     """Run it; returns only if the training had fewer steps."""
-    fatal, delay_s = int(sys.argv[1]), float(sys.argv[2]) / 1000
+    arrange(int(sys.argv[1]), float(sys.argv[2]))
+    return cli.main(sys.argv[3:])
+
+
+def arrange(fatal: int, delay_ms: float) -> None:
+    """Let this process be killed so long after the step of this number (from 1) has begun."""
     take = Stepper.take
 
     def killing(self: Stepper, step: int, *arguments: Any) -> Any:
         if step + 1 == fatal:
-            threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            threading.Timer(delay_ms / 1000, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return take(self, step, *arguments)
 
     Stepper.take = killing  # type: ignore[method-assign]
-    return cli.main(sys.argv[3:])
 
 
 if __name__ == "__main__":
