@@ -159,6 +159,13 @@ class Objective(ApiModel):
     """More losses of the same batches, whose weighted sum is what the model learns from."""
     matryoshka: Matryoshka | None = None
     """Take all losses over prefixes of the embeddings. Default: over the whole of them."""
+    sampler: Literal["auto", "class", "random"] = "auto"
+    """
+    What a batch of labelled rows is made of: class, itemsPerClass rows of each of some classes, or
+    random, rows as they come. Default auto: random for losses that compare a row with weights of
+    its class (ArcFaceLoss and its like, see docs/losses.md), class for all others. Batches of other
+    rows are always drawn at random.
+    """
     items_per_class: Annotated[int, Field(ge=2, le=1024)] = 4
     """Rows of one class in a batch, at least 2, since an anchor needs a positive. Default 4."""
     hard_negatives: HardNegatives | None = None

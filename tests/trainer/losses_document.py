@@ -37,8 +37,8 @@ objective:
 
 Rows are labelled (item, label), pairs (anchor, positive), scored (two items and how alike they
 are), margins (pairs with a hard negative and by how much the two differ in a teacher's scores) or
-text-image. A batch is of *classes*, `itemsPerClass` rows of each, or of rows at *random*. `auto`
-takes the first loss for the rows that the data have.
+text-image. A batch is of *classes*, `itemsPerClass` rows of each, or of rows at *random*, unless
+`sampler` says otherwise. `loss: auto` takes the first loss for the rows that the data have.
 
 ## The trainer's own
 

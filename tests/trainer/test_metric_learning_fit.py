@@ -3,6 +3,7 @@
 import re
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,6 +111,25 @@ def test_classification_draws_its_batches_at_random_and_the_others_by_class():
         *WITH_WEIGHTS,
         "VICRegLoss",
     }
+
+
+def test_the_sampler_may_be_named(plain):
+    by_class = train(plain, "ArcFaceLoss", sampler="class", itemsPerClass=8)[0].sampler.epoch(0)
+    at_random = train(plain, "CircleLoss", sampler="random")[0].sampler.epoch(0)
+    default = train(plain, "ArcFaceLoss")[0].sampler.epoch(0)
+    labels_N = rows_for("ArcFaceLoss").labels.numbers_N()
+    assert all(len(np.unique(labels_N[batch])) == 2 for batch in by_class)
+    for mine, theirs in zip(at_random, default, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_pairs_have_no_classes_to_sample():
+    with pytest.raises(BadSpec) as refusal:
+        choose("VICRegLoss", sampler="class")
+    assert str(refusal.value) == (
+        "spec.objective.sampler: the rows of spec.data.train are pairs, which have no classes; set"
+        " it to auto"
+    )
 
 
 def test_options_of_the_loss_and_of_the_miner_arrive():

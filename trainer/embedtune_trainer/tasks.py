@@ -69,7 +69,7 @@ def build_task(
         known.mined_NK = negatives.rows_NK
         columns += negatives.columns
     sampler = build_sampler(
-        chosen.kind,
+        chosen.kind.sampler if objective.sampler == "auto" else objective.sampler,
         known,
         batch_size=training.rows_in_batch,
         items_per_class=objective.items_per_class,

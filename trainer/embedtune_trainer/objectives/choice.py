@@ -75,6 +75,8 @@ def choose_losses(objective: Objective, entries: Sequence[Entry]) -> tuple[Chose
     Raises:
         BadSpec: a loss that does not suit the rows, a wrong option, or one that no loss takes.
     """
+    if objective.sampler == "class":
+        _check_classes(entries)
     found = _choose(objective, entries, FIELD, objective.weight)
     more = [_more(part, entries, number) for number, part in enumerate(objective.also)]
     kinds = [chosen.kind for chosen in found]
@@ -141,6 +143,16 @@ def _loss_name(objective: Objective, entry: Entry, place: str, *, alone: bool) -
             f" {' or '.join(suitable)}{', or auto' if auto else ''}"
         )
     return name
+
+
+def _check_classes(entries: Sequence[Entry]) -> None:
+    """Refuse batches of classes where there are none."""
+    for entry in entries:
+        if (layout := layout_of(entry.rows)) != "labelled":
+            raise BadSpec(
+                f"{FIELD}.sampler: the rows of {entry.place} are {_CALLED[layout]}, which have no"
+                " classes; set it to auto"
+            )
 
 
 def _check_negatives(chosen: ChosenLoss, entry: Entry) -> None:

@@ -143,9 +143,14 @@ def layout_of(rows: Rows) -> Layout:
 
 
 def build_sampler(
-    kind: LossKind, known: Known, *, batch_size: int, items_per_class: int, seed: int
+    wanted: Literal["class", "random"],
+    known: Known,
+    *,
+    batch_size: int,
+    items_per_class: int,
+    seed: int,
 ) -> Sampler:
-    """The batches that this loss wants."""
-    if kind.sampler == "class":
+    """Batches of classes or of rows at random."""
+    if wanted == "class":
         return ClassSampler(known.labels_N, batch_size, items_per_class, seed)
     return RandomSampler(len(known.rows), batch_size, seed)

@@ -1,6 +1,6 @@
 """Options of the losses that compare each row with weights that its class has.
 
-They need no two rows of a class in a batch, so that batches are drawn at random.
+They need no two rows of a class in a batch, so that batches are drawn at random by default.
 """
 
 from typing import Annotated, ClassVar
