@@ -26,6 +26,8 @@ PART_BUDGET = 65536
 """Most padded tokens that are encoded at a time."""
 AT_A_TIME: Final = 256
 """Rows that are encoded at a time, unless they are long."""
+LENGTHS: Final = 256
+"""Lengths that are told apart where many rows are cut; others are rounded up."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ def encode_rows(
     embedder = column.embedder
     device = embedder.device
     item_R = rows_R if column.item_N is None else column.item_N[rows_R]
-    length_R = column.table.lengths_N[item_R]
-    parts = cut_by_length(length_R, PART_OVERHEAD[device.type], PART_BUDGET)[::-1]
+    parts = _parts(column.table.lengths_N[item_R], PART_OVERHEAD[device.type])
     out_RD = torch.empty((len(rows_R), embedder.embedding_dim), device=to or device)
     was_training = embedder.training
     embedder.eval()
@@ -154,6 +155,14 @@ def encode_rows(
     finally:
         embedder.train(was_training)
     return out_RD
+
+
+def _parts(length_R: Indices, overhead: int) -> list[Indices]:
+    """Positions, cut by their lengths, the longest first. Cutting is fast for few lengths."""
+    if not len(length_R):
+        return []
+    step = int(length_R.max()) // LENGTHS + 1
+    return cut_by_length(-(-length_R // step) * step, overhead, PART_BUDGET)[::-1]
 
 
 def _bfloat16(device: torch.device) -> AbstractContextManager[None]:
