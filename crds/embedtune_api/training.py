@@ -65,7 +65,10 @@ class Training(ApiModel):
         "Rprop",
         "SGD",
     ] = "AdamW"
-    """torch's optimizer of that name. Default AdamW."""
+    """
+    torch's optimizer of that name. LBFGS and SparseAdam are not among them: neither can train an
+    embedding model by batches. Default AdamW.
+    """
     optimizer_options: Options = Field(default_factory=dict)
     """
     Options of the optimizer as torch has them, in camel case; of pairs such as betas each half:

@@ -104,6 +104,25 @@ def test_the_memory_that_is_left_is_the_least(tmp_path, files, left):
     assert found == left
 
 
+@pytest.mark.parametrize(("room", "fits"), [(40, 32), (39, 16), (10**9, 48), (2, 1)])
+def test_on_a_gpu_it_is_tried(plain, monkeypatch, room, fits):
+    """Here with an encoder that says so, since there is no GPU."""
+    made = stepping.bench(stepping.load(plain), stepping.labelled())
+    (column,) = made.task.columns
+    tried = []
+
+    def encode(probe, count, autocast):
+        tried.append(count)
+        if count > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return next(iter(probe.embedder.parameters())) * 1.0
+
+    monkeypatch.setattr(memory, "_encode", encode)
+    assert memory._tried([column], memory.autocast_for("auto", torch.device("cpu")), 48) == fits
+    assert tried[0] == 5
+    assert all(p.grad is None for p in made.encoders.module.parameters())
+
+
 def test_a_found_size_trains(plain):
     made = stepping.bench(stepping.load(plain), stepping.labelled(), batchSize=24)
     training = Training.parse({"batchSize": 24, "microBatch": "auto"})

@@ -52,6 +52,15 @@ class World:
         own = self.share(np.arange(rows))
         return slice(int(own[0]), int(own[-1]) + 1) if len(own) else slice(0, 0)
 
+    def least(self, value: int) -> int:
+        """The least of all processes' values."""
+        if self.size == 1:
+            return value
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        found = torch.tensor(value, device=device)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
     def gather(self, own_bD: Tensor, rows: int) -> Tensor:
         """(B, D) of all processes in the batch's order, without a gradient.
 

@@ -21,6 +21,7 @@ from embedtune_trainer.machine import available_bytes
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.rows.table import Items, LabelledRows
 from embedtune_trainer.training.cached import Autocast, statistics_held
+from embedtune_trainer.training.distributed import World
 from embedtune_trainer.training.precision import autocast_for
 
 PROBE: Final = 4
@@ -60,7 +61,9 @@ def find_batch_size(
     if training.micro_batch is None:
         columns = [_sample(column) for entry in entries for column in _sides(encoders, entry)]
         copies = max(len(_sides(encoders, entry)) for entry in entries)
-        most = min(most, _fitting(columns, training, most * copies) // copies)
+        world = World.join(encoders.left.device)
+        fits = world.least(_fitting(columns, training, -(-most * copies // world.size)))
+        most = min(most, fits * world.size // copies)
     return training.model_copy(update={"batch_size": max(least, _power_of_two(most))})
 
 
