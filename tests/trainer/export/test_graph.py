@@ -59,11 +59,10 @@ def vectors(_):
 
 
 NETWORKS = {
-    "BERT cls": partial(text, "BERT", pooling="cls"),
+    "BERT last": partial(text, "BERT", pooling="last"),
     "MPNet mean": partial(text, "MPNet", pooling="mean"),
     "DistilBERT gem": partial(text, "DistilBERT", pooling="gem"),
-    "ModernBERT max": partial(text, "ModernBERT", pooling="max"),
-    "Qwen3 last": partial(text, "Qwen3, padding on the right"),
+    "ModernBERT cls": partial(text, "ModernBERT", pooling="cls"),
     "ViT": partial(vision, "ViT"),
     "ResNet gem": partial(library, "torchvision://resnet18", pooling="gem"),
     "MobileNetV2": partial(library, "torchvision://mobilenet_v2"),
