@@ -43,7 +43,8 @@ def ending_of(error: BaseException) -> Ending:
     if _gpu_is_full(error):
         return _ending(
             ExitCode.BAD_SPEC,
-            "spec.training.batchSize: a batch does not fit into the GPU's memory; lower it, or"
+            "spec.training.batchSize: a batch does not fit into the GPU's memory; set"
+            " spec.training.microBatch to auto, which changes nothing else, or lower it or"
             f" spec.model.maxSeqLength ({first_line(error)})",
         )
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
