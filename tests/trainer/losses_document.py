@@ -68,7 +68,10 @@ and MarginLoss with `learnBeta` learns its boundary. The vectors are not part of
 They begin at random by `spec.training.seed`, and are trained by `lossOptimizer` (any that
 `spec.training.optimizer` may be; default AdamW) at its option `learningRate` (default 0.01, which
 follows the training's schedule): they begin far from where they belong, and at an encoder's rate
-would hardly move. A class that is only in the evaluation is no matter.
+would hardly move. ArcFaceLoss with all-MiniLM-L6-v2 on the first 1,200 TREC questions (49 classes,
+batch 64, 57 steps, encoder at 5e-5, one seed), mAP of 200 test questions searched in them: .638 at
+5e-5, .665 at 0.01, .739 at 0.1. So few steps want more than the default; it has not been measured
+on long trainings or with other losses. A class that is only in the evaluation is no matter.
 
 """
 
