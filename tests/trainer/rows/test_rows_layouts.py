@@ -44,6 +44,20 @@ def test_hard_negatives(tmp_path):
     assert [column.values for column in rows.negatives] == [["c"]]
 
 
+def test_a_score_beside_a_negative_is_a_margin_of_any_size(tmp_path):
+    rows = read(tmp_path, "query,positive,negative,score\na,b,c,7.5\nd,e,f,-1\n")
+    assert rows.scores_N is None
+    assert rows.margins_N.tolist() == [7.5, -1.0]
+    assert [column.values for column in rows.negatives] == [["c", "f"]]
+    assert rows.take([1]).margins_N.tolist() == [-1.0]
+    pairs = read(tmp_path, "query,positive,negative,score\na,b,c,7.5\n", layout="pairs")
+    assert pairs.margins_N is None
+    said = refused(tmp_path, "query,positive,negative,score\na,b,c,high\n")
+    assert "'high' is not a number; with a column of negatives the score is what" in said
+    said = refused(tmp_path, "query,positive,negative_1,negative_2,score\na,b,c,d,1\n")
+    assert "2 columns of negatives and one score" in said
+
+
 def test_scored_by_name_and_by_position(tmp_path):
     for content in ("a,b,0.5\nc,d,1\n", "sentence1,sentence2,score\na,b,0.5\nc,d,1\n"):
         rows = read(tmp_path, content)
