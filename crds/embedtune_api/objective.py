@@ -96,7 +96,7 @@ class AlsoLoss(ApiModel):
     loss_options: Options = Field(default_factory=dict)
     """Its options, as objective.lossOptions."""
     miner: Literal["auto", "TripletMarginMiner", LibraryMiner] = "auto"
-    """What chooses its pairs or triplets, as objective.miner."""
+    """What chooses its pairs or triplets, as objective.miner. Default auto."""
     miner_options: Options = Field(default_factory=dict)
     """Options of the miner, as objective.minerOptions."""
     weight: _Weight = 1.0
