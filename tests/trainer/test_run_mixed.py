@@ -59,7 +59,8 @@ def test_a_mixed_run(mixed: dict[str, Any], tmp_path: Path) -> None:
     headline = result.metrics.headline
     assert float(headline.after) > float(headline.before)
     card = (out / "README.md").read_text()
-    assert "labelled.csv, file://" in card
+    assert "labelled.csv (" in card
+    assert "pairs.csv (" in card
     assert "TripletMarginLoss, MultipleNegativesRankingLoss" in card
     report = json.loads((out / "training.json").read_text())["report"]
     first, second = report["data"]

@@ -201,7 +201,8 @@ def _ranks(scores: _Scores, item_BR: Tensor) -> Tensor:
         before_BR += size - up_to_BR + earlier_BR
         if len(row_T := tied_BR.any(1).nonzero()[:, 0]):
             ordered_Tn = score_Bn[row_T].argsort(dim=1, descending=True, stable=True)
-            place_Tn = ordered_Tn.argsort(dim=1)
+            place_n = torch.arange(size, device=ordered_Tn.device).expand_as(ordered_Tn)
+            place_Tn = torch.empty_like(ordered_Tn).scatter_(1, ordered_Tn, place_n)
             exact_TR = place_Tn.gather(1, at_BR[row_T].clamp(0, size - 1))
             more_TR = (size - up_to_BR)[row_T]
             before_BR[row_T] += torch.where(tied_BR[row_T], exact_TR - more_TR, 0)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from embedtune_api.selection import Every
+from embedtune_trainer.evaluation.outcome import Outcome
 from embedtune_trainer.training.selection import Selection
 
 EACH_EPOCH = Every(epochs=1)
@@ -13,12 +14,12 @@ class Evaluations:
     """Measures when it is due.
 
     Attributes:
-        last: what was measured last; None before the first.
+        selection: judges the training.
     """
 
     def __init__(
         self,
-        measure: Callable[[], Mapping[str, float]],
+        measure: Callable[[], Outcome],
         every: Every,
         epoch_steps: int,
         steps: int,
@@ -38,7 +39,8 @@ class Evaluations:
         self._steps = steps
         self._at = 0
         self.selection = selection
-        self.last: dict[str, float] | None = None
+        self._last: Outcome | None = None
+        self._kept: Outcome | None = None
 
     def due(self, step: int) -> bool:
         """Whether the model is to be measured after so many steps; always after the last one."""
@@ -56,21 +58,23 @@ class Evaluations:
         Raises:
             Interrupted: the run was told to stop; it is still due.
         """
-        self.last = dict(self._measure())
+        self._last = self._measure()
         self._at = step
-        self.selection.take(step, self.last, loss)
-        return self.last
+        self.selection.take(step, self._last, loss)
+        if self.selection.kept_step == step:
+            self._kept = self._last
+        return self._last
 
     @property
-    def of_kept(self) -> Mapping[str, float] | None:
-        """What was measured of the weights that are kept; None if they were not measured."""
-        return self.selection.kept or self.last
+    def of_kept(self) -> Outcome | None:
+        """What was measured of the weights that are kept; None if another attempt measured them."""
+        return self._last if self.selection.kept_step is None else self._kept
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"at": self._at, "last": self.last, "selection": self.selection.state_dict()}
+        return {"at": self._at, "selection": self.selection.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self._at, self.last = state["at"], state["last"]
+        self._at = state["at"]
         self.selection.load_state_dict(state["selection"])

@@ -70,7 +70,6 @@ class Selection:
     Attributes:
         over: whether to stop.
         kept_step: the step whose weights are kept; None: the last one's.
-        kept: their metrics; None likewise.
     """
 
     def __init__(self, training: Training, chosen: Monitors, module: nn.Module) -> None:
@@ -83,7 +82,6 @@ class Selection:
         self._waited = 0
         self.over = False
         self.kept_step: int | None = None
-        self.kept: dict[str, float] | None = None
 
     def take(self, step: int, metrics: Mapping[str, float], loss: float) -> None:
         """The module as it stands was measured.
@@ -98,7 +96,7 @@ class Selection:
             goodness = _goodness(name, values)
             if self._best_kept is None or goodness > self._best_kept:
                 self._best_kept = goodness
-                self.kept_step, self.kept = step, dict(metrics)
+                self.kept_step = step
                 self._weights = {n: x.detach().cpu().clone() for n, x in self._present().items()}
         if (name := self._chosen.stop_early) is not None and self._training.stop_early is not None:
             goodness = _goodness(name, values)
@@ -125,7 +123,6 @@ class Selection:
             "waited": self._waited,
             "over": self.over,
             "kept_step": self.kept_step,
-            "kept": self.kept,
             "weights": self._weights,
         }
 
@@ -136,7 +133,6 @@ class Selection:
         self._waited = state["waited"]
         self.over = state["over"]
         self.kept_step = state["kept_step"]
-        self.kept = state["kept"]
         saved = state["weights"]
         self._weights = None if saved is None else {n: x.cpu().clone() for n, x in saved.items()}
 
