@@ -1,0 +1,254 @@
+"""Systems that train the same on the same data, compared in one run.
+
+First each takes the gradient of one and the same batch, without dropout, in float32: losses and
+gradient norms must agree, or there is nothing to compare. Then they take turns, each training so
+many steps by its own loop from a fresh model, so that a slow moment of the machine meets all. Wall
+time and the processor time of this process and of the workers that it waited for are taken. Last,
+each trains in a process of its own for the peak of its memory.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+OURS = "embedtune"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first batch's loss and the Euclidean length of the weights' gradient."""
+
+    loss: float
+    gradient_norm: float
+
+
+class System(Protocol):
+    """A fresh model with its data, ready to be trained once."""
+
+    def first(self) -> Start:
+        """Of the first rows of the data, without dropout; no weight changes."""
+
+    def train(self, steps: int) -> int:
+        """So many steps by the system's own loop; how many rows they saw."""
+
+
+Systems = Mapping[str, Callable[[], System]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One training of one system.
+
+    Attributes:
+        seconds: of the training alone, its model and data being there.
+        cpu_s: of all threads and workers.
+    """
+
+    system: str
+    rows: int
+    seconds: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of a process that does nothing else, in MB.
+
+    Attributes:
+        before: resident when the model and the data are there.
+        peak: the most that was resident.
+        worker: the most that one of its worker processes had.
+        device: the most that tensors took on the GPU.
+    """
+
+    before: float
+    peak: float
+    worker: float
+    device: float
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared.
+
+    Attributes:
+        name: of the file with the result.
+        title: its first line.
+        command: what makes it.
+        systems: by name; OURS is one of them.
+        checked: those whose first batch is the same as ours.
+        goals: the least factor over each.
+        notes: sentences for the result's end.
+        tolerance: of losses and gradient norms, relative.
+    """
+
+    name: str
+    title: str
+    command: str
+    systems: Systems
+    checked: Sequence[str]
+    goals: Mapping[str, float]
+    notes: Sequence[str] = ()
+    tolerance: float = 1e-4
+    options: argparse.Namespace = field(default_factory=argparse.Namespace)
+
+
+def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
+    """With what all contests take."""
+    made = argparse.ArgumentParser(description=text)
+    made.add_argument("--steps", type=int, default=steps, help="of each training")
+    made.add_argument("--turns", type=int, default=3, help="trainings of each system")
+    made.add_argument("--threads", type=int, default=os.cpu_count())
+    made.add_argument("--device", default="cpu", help="cpu or cuda")
+    made.add_argument("--one", help="only this system, once; its memory as JSON")
+    made.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    return made
+
+
+def run(contest: Contest) -> int:
+    """Hold it and write it down; 1 if a goal is missed."""
+    options = contest.options
+    torch.set_num_threads(options.threads)
+    if options.one:
+        sys.stdout.write(json.dumps(asdict(_alone(contest.systems[options.one], options))))
+        return 0
+    starts = _check(contest)
+    turns: list[Turn] = []
+    for number in range(options.turns):
+        for name in sorted(contest.systems, reverse=number % 2 == 1):
+            turns.append(_turn(name, contest.systems[name], options))
+            print(turns[-1], file=sys.stderr, flush=True)
+    memory = {name: _memory(name) for name in contest.systems}
+    medians = {name: _rate(turns, name) for name in contest.systems}
+    factors = {name: medians[OURS] / medians[name] for name in contest.goals}
+    options.out.mkdir(parents=True, exist_ok=True)
+    suffix = "" if options.device == "cpu" else f"_{options.device}"
+    path = options.out / f"{contest.name}{suffix}.md"
+    path.write_text(_text(contest, starts, turns, memory))
+    print(path.read_text())
+    return int(any(factors[name] < goal for name, goal in contest.goals.items()))
+
+
+def _check(contest: Contest) -> dict[str, Start]:
+    """The first batch of ours and of those that have the same; fails where they differ."""
+    found = {name: contest.systems[name]().first() for name in (OURS, *contest.checked)}
+    own = found[OURS]
+    for name, start in found.items():
+        apart = abs(start.loss / own.loss - 1), abs(start.gradient_norm / own.gradient_norm - 1)
+        if max(apart) > contest.tolerance:
+            raise AssertionError(f"on the first batch, {name} has {start}, {OURS} {own}")
+    return found
+
+
+def _turn(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
+    system = make()
+    gc.collect()
+    cpu_s, begun = _cpu_s(), time.perf_counter()
+    rows = system.train(options.steps)
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - begun
+    return Turn(name, rows, seconds, _cpu_s() - cpu_s)
+
+
+def _cpu_s() -> float:
+    """Of this process and of those it has waited for."""
+    own, others = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
+def _alone(make: Callable[[], System], options: argparse.Namespace) -> Memory:
+    """Train in this process, which has done nothing else."""
+    system = make()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
+    before = _status_mb("VmRSS")
+    system.train(options.steps)
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    device = torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0.0
+    return Memory(before, _status_mb("VmHWM"), worker, device)
+
+
+def _status_mb(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise KeyError(name)
+
+
+def _memory(name: str) -> Memory:
+    done = subprocess.run(
+        [sys.executable, *sys.argv, "--one", name], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Memory(**json.loads(done.stdout[done.stdout.rindex("{") :]))
+
+
+def _rate(turns: Sequence[Turn], name: str) -> float:
+    return median(turn.rows / turn.seconds for turn in turns if turn.system == name)
+
+
+def _text(
+    contest: Contest,
+    starts: Mapping[str, Start],
+    turns: Sequence[Turn],
+    memory: Mapping[str, Memory],
+) -> str:
+    """The result as Markdown."""
+    options = contest.options
+    lines = [
+        f"# {contest.title}",
+        "",
+        "| system | rows/s | embedtune is | CPU s per 1,000 rows | peak MB | above its start"
+        " | a worker's MB | GPU MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in sorted(contest.systems, key=lambda name: _rate(turns, name)):
+        own = [turn for turn in turns if turn.system == name]
+        rates = [turn.rows / turn.seconds for turn in own]
+        cpu = median(1000 * turn.cpu_s / turn.rows for turn in own)
+        factor = _rate(turns, OURS) / _rate(turns, name)
+        goal = f" (goal {contest.goals[name]:g})" if name in contest.goals else ""
+        used = memory[name]
+        above = used.peak - used.before
+        lines.append(
+            f"| {name} | {median(rates):,.1f} ({min(rates):,.1f} to {max(rates):,.1f})"
+            f" | {factor:.2f}x{goal} | {cpu:.2f} | {used.peak:,.0f} | {above:,.0f}"
+            f" | {used.worker:,.0f} | {used.device:,.0f} |"
+        )
+    equal = "; ".join(
+        f"{name} {start.loss:.6f} and {start.gradient_norm:.6f}" for name, start in starts.items()
+    )
+    lines += [
+        "",
+        f"Medians of {options.turns} turns of {options.steps} steps, with the least and the"
+        f" greatest. The first batch's loss and gradient norm, in float32 without dropout: {equal}."
+        f" {' '.join(contest.notes)}",
+        "",
+        f"Command: `{contest.command}` on {_machine(options)}.",
+    ]
+    if options.device == "cpu":
+        lines += ["", "Not measured here: a GPU's figures (`--device cuda`), for want of one."]
+    return "\n".join(lines) + "\n"
+
+
+def _machine(options: argparse.Namespace) -> str:
+    gpu = f", {torch.cuda.get_device_name()}" if options.device == "cuda" else ""
+    return (
+        f"{platform.platform()}, {os.cpu_count()} cores{gpu}, {options.threads} threads,"
+        f" load {os.getloadavg()[1]:.1f}; Python {platform.python_version()},"
+        f" torch {torch.__version__}"
+    )

@@ -1,0 +1,194 @@
+"""MultipleNegativesRankingLoss over texts of very different lengths, beside sentence-transformers.
+
+Pairs of texts of random words, their lengths in tokens drawn from a log-normal distribution. The
+peer is sentence-transformers' own trainer at its defaults; with the length grouping that
+transformers has an argument for; with bfloat16 where a GPU has it; and with what its users write
+themselves for speed, a batch sampler that puts pairs of like length together. That changes which
+texts are each other's negatives, which embedtune does not.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from contest import OURS, Contest, Start, System, parser, run
+from datasets import Dataset as HfDataset
+from ours import Ours, gradient_norm, without_dropout
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.util import batch_to_device
+from torch.utils.data import BatchSampler
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+import localassets
+from embedtune_api.spec import Encoder, Objective, Training
+from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.embedder.load import Fetched, load_encoder
+from embedtune_trainer.rows.table import PairRows, Texts
+
+SPREAD, RATE, SEED = 0.7, 2e-5, 0
+DEFAULTS = "sentence-transformers"
+GROUPED = "sentence-transformers, group_by_length"
+SORTED = "sentence-transformers, own sampler of like lengths"
+HALF = "sentence-transformers, bf16"
+Pairs = tuple[list[str], list[str]]
+
+
+@cache
+def texts(count: int, median: int, longest: int, folder: Path) -> Pairs:
+    """Anchors and positives; a text's words are one token each, and two tokens frame it."""
+    vocabulary = BertTokenizerFast.from_pretrained(folder).get_vocab()
+    words = sorted(word for word in vocabulary if word.isascii() and word.isalpha())
+    rng = np.random.default_rng(SEED)
+    sides = []
+    for _ in range(2):
+        lengths = rng.lognormal(np.log(median), SPREAD, count).round().clip(3, longest) - 2
+        sides.append([" ".join(rng.choice(words, int(n))) for n in lengths])
+    return sides[0], sides[1]
+
+
+@cache
+def backbone(name: str, scratch: Path) -> Path:
+    """MiniLM, or BERT-base's architecture with random weights and MiniLM's words."""
+    if name == "minilm":
+        return localassets.minilm()
+    folder = scratch / name
+    torch.manual_seed(SEED)
+    BertModel(BertConfig()).save_pretrained(folder)
+    BertTokenizerFast.from_pretrained(localassets.minilm()).save_pretrained(folder)
+    return folder
+
+
+class LikeLengths(BatchSampler):
+    """Batches of pairs of like length in random order, as transformers groups by length."""
+
+    def __init__(self, dataset: HfDataset, batch_size: int, drop_last: bool, **_: object) -> None:
+        lengths = [max(len(a), len(p)) for a, p in zip(*dataset[:].values(), strict=True)]
+        order = np.argsort(lengths, kind="stable")
+        full = len(order) - len(order) % batch_size if drop_last else len(order)
+        self._batches = [order[i : i + batch_size].tolist() for i in range(0, full, batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng(SEED)
+        yield from (self._batches[i] for i in rng.permutation(len(self)))
+
+
+class Theirs:
+    """A System: sentence-transformers' trainer with some arguments of its own."""
+
+    def __init__(
+        self, folder: Path, pairs: Pairs, batch: int, device: str, **arguments: object
+    ) -> None:
+        self._model = SentenceTransformer(str(folder), device=device)
+        self._data = HfDataset.from_dict({"anchor": pairs[0], "positive": pairs[1]})
+        self._loss = MultipleNegativesRankingLoss(self._model)
+        self._batch = batch
+        self._cpu = device == "cpu"
+        self._arguments = arguments
+
+    def first(self) -> Start:
+        """The loss over the first pairs, collated as the trainer does."""
+        without_dropout(self._model).train()
+        features = [
+            batch_to_device(self._model.preprocess(side), self._model.device)
+            for side in self._data[: self._batch].values()
+        ]
+        loss = self._loss(features, None)
+        loss.backward()
+        return Start(float(loss), gradient_norm(list(self._model.parameters())))
+
+    def train(self, steps: int) -> int:
+        """One epoch."""
+        with tempfile.TemporaryDirectory() as scratch:
+            arguments = SentenceTransformerTrainingArguments(
+                output_dir=scratch,
+                num_train_epochs=1,
+                per_device_train_batch_size=self._batch,
+                learning_rate=RATE,
+                warmup_ratio=0.1,
+                seed=SEED,
+                use_cpu=self._cpu,
+                report_to="none",
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                **self._arguments,
+            )
+            trainer = SentenceTransformerTrainer(
+                model=self._model, args=arguments, train_dataset=self._data, loss=self._loss
+            )
+            trainer.train()
+        if trainer.state.global_step != steps:
+            raise AssertionError(f"{trainer.state.global_step} steps, not {steps}")
+        return len(self._data)
+
+
+def ours(folder: Path, pairs: Pairs, batch: int, device: str, micro: int | None) -> System:
+    """Our side, at its defaults."""
+    embedder = load_encoder(Fetched("", folder), Encoder(backbone=f"file://{folder}"), SEED)
+    training = Training(
+        epochs=1, batch_size=batch, micro_batch=micro, learning_rate=RATE, seed=SEED
+    )
+    rows = PairRows(Texts(pairs[0]), Texts(pairs[1]), "bench")
+    objective = Objective(loss="MultipleNegativesRankingLoss")
+    return Ours(Encoders.single(embedder.to(device)), rows, objective, training)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the comparison and write it down."""
+    parse = parser(__doc__, steps=6)
+    parse.add_argument("--backbone", choices=("minilm", "bert-base"), default="minilm")
+    parse.add_argument("--batch", type=int, default=128)
+    parse.add_argument("--median", type=int, default=30, help="tokens of a text")
+    parse.add_argument("--micro-batch", type=int, help="of embedtune; the peer has all at once")
+    options = parse.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = backbone(options.backbone, Path(scratch))
+        longest = 256 if options.backbone == "minilm" else 512
+        pairs = texts(options.batch * options.steps, options.median, longest, folder)
+        given = (folder, pairs, options.batch, options.device)
+        systems = {
+            OURS: partial(ours, *given, options.micro_batch),
+            DEFAULTS: partial(Theirs, *given),
+            GROUPED: partial(Theirs, *given, train_sampling_strategy="group_by_length"),
+            SORTED: partial(Theirs, *given, batch_sampler=LikeLengths),
+        }
+        goals = {DEFAULTS: 2.0, GROUPED: 1.3}
+        if options.device == "cuda":
+            systems[HALF] = partial(Theirs, *given, bf16=True)
+            goals = {HALF: 1.5}
+        name = "mnr_lengths"
+        if (options.backbone, options.median, options.batch) != ("minilm", 30, 128):
+            name += f"_{options.backbone}_{options.median}_{options.batch}"
+        return run(
+            Contest(
+                name=name,
+                title=f"{options.backbone}, MultipleNegativesRankingLoss, batches of"
+                f" {options.batch} pairs, log-normal lengths (median {options.median} tokens,"
+                f" sigma {SPREAD:g})",
+                command=f"PYTHONPATH=local python bench/mnr_lengths.py {' '.join(arguments)}",
+                systems=systems,
+                checked=(DEFAULTS,),
+                goals=goals,
+                notes=(
+                    "An own sampler of like lengths chooses each batch's negatives by length;"
+                    " the other rows have the same batches as a random order gives.",
+                ),
+                options=options,
+            )
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
