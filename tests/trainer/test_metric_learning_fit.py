@@ -207,6 +207,8 @@ def test_the_loss_optimizer_is_the_specs():
     default = loss_optimizer_of(Objective(), [weights])
     assert (default.name, default.learning_rate) == ("AdamW", LEARNING_RATE)
     assert loss_optimizer_of(Objective(), [None, torch.nn.ReLU()]) is None
+    # a cluster hands on the spec with its defaults written out
+    assert loss_optimizer_of(Objective.parse(Objective().to_dict()), [None]) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def loss_optimizer_of(
     Raises:
         BadSpec: it is given, and no loss has weights; or an option is wrong.
     """
-    given = "loss_optimizer" in objective.model_fields_set or objective.loss_optimizer_options
+    # a cluster, and --s3-root, hand on a spec with its defaults: those are not told from given ones
+    default = Objective.model_fields["loss_optimizer"].default
+    given = objective.loss_optimizer != default or objective.loss_optimizer_options
     if not any(p.requires_grad for loss in losses if loss for p in loss.parameters()):
         if given:
             raise BadSpec(f"{_FIELD}: the loss has no weights of its own; remove it")
