@@ -1,0 +1,257 @@
+"""CLIP's training beside open_clip's: the same network and weights, the same texts and pictures.
+
+Titles and pictures of openclipart, or, where a batch needs more, pictures of random colours. The
+peer is open_clip's model, transform, tokenizer and loss in the loop of its own training: AdamW,
+DataLoader with as many processes as cores, the temperature clamped; with a micro-batch, what its
+accum_freq does: features of all parts first, then each part once more with a gradient.
+"""
+
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from contest import OURS, Contest, Start, System, parser, run
+from images import on_white
+from open_clip import ClipLoss, SimpleTokenizer
+from open_clip.model import CLIP
+from open_clip.push_to_hf_hub import save_for_hf
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from ours import Ours, gradient_norm
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPTokenizer
+
+import localassets
+from embedtune_api.spec import Dataset as DatasetSpec
+from embedtune_api.spec import Model, Objective, Training
+from embedtune_trainer.embedder.load import Fetched
+from embedtune_trainer.embedder.pair import load_encoders
+from embedtune_trainer.rows.read import Wanted, read_rows
+from embedtune_trainer.rows.table import Images, PairRows, Texts
+
+PEER = "open_clip"
+HALF = "open_clip, bf16"
+RATE, SEED = 1e-4, 0
+_WORDS = {"context_length": 77, "vocab_size": 49408}
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "embed_dim": 256,
+        "vision_cfg": {"image_size": 64, "layers": 6, "width": 256, "patch_size": 8},
+        "text_cfg": {**_WORDS, "width": 256, "heads": 4, "layers": 6},
+    },
+    "b32": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {**_WORDS, "width": 512, "heads": 8, "layers": 12},
+    },
+}
+Pairs = tuple[list[str], list[Path]]
+
+
+@cache
+def checkpoint(size: str, folder: Path) -> Path:
+    """A random network of this size as open_clip saves it, with its own tokenizer."""
+    torch.manual_seed(SEED)
+    model: Any = CLIP(**SIZES[size])
+    how = PreprocessCfg(size=SIZES[size]["vision_cfg"]["image_size"])
+    model.visual.image_mean, model.visual.image_std = how.mean, how.std
+    own = SimpleTokenizer()
+    tokenizer = CLIPTokenizer(vocab=own.encoder, merges=list(own.bpe_ranks), model_max_length=77)
+    save_for_hf(model, tokenizer, SIZES[size], folder / size, safe_serialization=True)
+    return folder / size
+
+
+@cache
+def pairs(count: int, folder: Path) -> Pairs:
+    """Different titles with different pictures, RGB."""
+    source = localassets.openclipart().train
+    rows = read_rows(source, DatasetSpec(uri=f"file://{source}"), Wanted("text", "image"))
+    assert isinstance(rows, PairRows)
+    known = dict(zip(rows.left.values, rows.right.values, strict=True))
+    (folder / "pictures").mkdir()
+    titles, paths = [], []
+    rng = np.random.default_rng(SEED)
+    given = list(known.items())
+    for number in range(count):
+        path = folder / "pictures" / f"{number}.png"
+        if count <= len(given):
+            title, source = given[number]
+            on_white(str(source)).save(path)
+        else:
+            title = f"{given[number % len(given)][0]}, {number}"
+            colours = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(colours).resize((256, 256)).save(path)
+        titles.append(title)
+        paths.append(path)
+    return titles, paths
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """As open_clip's CsvDataset gives them."""
+
+    def __init__(self, chosen: Pairs, transform: Any) -> None:  # noqa: ANN401  open_clip's
+        self._chosen = chosen
+        self._transform = transform
+        self._tokenize = SimpleTokenizer()
+
+    def __len__(self) -> int:
+        return len(self._chosen[0])
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        titles, paths = self._chosen
+        with Image.open(paths[item]) as image:
+            return self._transform(image), self._tokenize([titles[item]])[0]
+
+
+class Theirs:
+    """A System: open_clip's loop."""
+
+    def __init__(
+        self,
+        size: str,
+        folder: Path,
+        chosen: Pairs,
+        batch: int,
+        device: str,
+        micro: int | None,
+        *,
+        half: bool = False,
+    ) -> None:
+        self._model: Any = CLIP(**SIZES[size])
+        self._model.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
+        self._model.to(device)
+        self._how = PreprocessCfg(size=SIZES[size]["vision_cfg"]["image_size"])
+        self._chosen, self._batch, self._device, self._half = chosen, batch, device, half
+        self._micro = micro or batch
+        self._loss = ClipLoss()
+
+    def first(self) -> Start:
+        """Without a random crop."""
+        rows = Rows(self._chosen, image_transform_v2(self._how, is_train=False))
+        items = [rows[i] for i in range(self._batch)]
+        images, texts = (torch.stack(side).to(self._device) for side in zip(*items, strict=True))
+        loss = self._loss(*self._model.train()(images, texts))
+        loss.backward()
+        return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
+
+    def train(self, steps: int) -> int:
+        """One epoch."""
+        loader = DataLoader(
+            Rows(self._chosen, image_transform_v2(self._how, is_train=True)),
+            self._batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=os.cpu_count() or 1,
+            pin_memory=self._device == "cuda",
+        )
+        optimizer = torch.optim.AdamW(self._model.parameters(), RATE)
+        self._model.train()
+        rows = 0
+        for images, texts in loader:
+            optimizer.zero_grad()
+            self._backward(
+                images.to(self._device, non_blocking=True),
+                texts.to(self._device, non_blocking=True),
+            )
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                self._model.logit_scale.clamp_(0, math.log(100))
+            rows += len(images)
+        if rows != steps * self._batch:
+            raise AssertionError(f"{rows} rows in {steps} steps")
+        return rows
+
+    def _backward(self, images: Tensor, texts: Tensor) -> None:
+        parts = list(zip(images.split(self._micro), texts.split(self._micro), strict=True))
+        half = torch.autocast(self._device, torch.bfloat16, enabled=self._half)
+        if len(parts) == 1:
+            with half:
+                loss = self._loss(*self._model(images, texts))
+            loss.backward()
+            return
+        with torch.no_grad(), half:
+            kept = [self._model(*part)[:2] for part in parts]
+        for number, part in enumerate(parts):
+            with half:
+                own = self._model(*part)
+                sides = [
+                    torch.cat([x[side] for x in [*kept[:number], own[:2], *kept[number + 1 :]]])
+                    for side in range(2)
+                ]
+                loss = self._loss(*sides, own[2])
+            loss.backward()
+
+
+def ours(
+    size: str,  # noqa: ARG001  as the peer's
+    folder: Path,
+    chosen: Pairs,
+    batch: int,
+    device: str,
+    micro: int | None,
+) -> System:
+    """Our side, at its defaults."""
+    uri = f"file://{folder}"
+    encoders = load_encoders(Fetched(uri, folder), Model(backbone=uri), SEED)
+    encoders.module.to(device)
+    rows = PairRows(Texts(chosen[0]), Images(chosen[1], [p.name for p in chosen[1]]), "bench")
+    training = Training(
+        epochs=1, batch_size=batch, micro_batch=micro, learning_rate=RATE, seed=SEED
+    )
+    return Ours(encoders, rows, Objective(loss="CLIPLoss"), training)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the comparison and write it down."""
+    parse = parser(__doc__, steps=6)
+    parse.add_argument("--size", choices=SIZES, default="small")
+    parse.add_argument("--batch", type=int, default=128)
+    parse.add_argument("--micro-batch", type=int, help="of both")
+    options = parse.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = checkpoint(options.size, Path(scratch))
+        chosen = pairs(options.batch * options.steps, Path(scratch))
+        given = (
+            *(options.size, folder, chosen, options.batch, options.device),
+            options.micro_batch,
+        )
+        systems: dict[str, partial[System]] = {
+            OURS: partial(ours, *given),
+            PEER: partial(Theirs, *given),
+        }
+        goals = {PEER: 1.2}
+        if options.device == "cuda":
+            systems[HALF] = partial(Theirs, *given, half=True)
+            goals = {HALF: 1.25}
+        name = "clip_step"
+        if (options.size, options.batch, options.micro_batch) != ("small", 128, None):
+            name += f"_{options.size}_{options.batch}_{options.micro_batch or 'whole'}"
+        return run(
+            Contest(
+                name=name,
+                title=f"CLIP ({options.size}), batches of {options.batch}",
+                command=f"PYTHONPATH=local python bench/clip_step.py {' '.join(arguments)}",
+                systems=systems,
+                checked=(PEER,),
+                goals=goals,
+                notes=(
+                    "Open_clip pads every title to 77 tokens; embedtune to the longest of those"
+                    " that are encoded together.",
+                ),
+                options=options,
+            )
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
