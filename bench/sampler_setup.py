@@ -89,7 +89,7 @@ def relation(kind: str) -> Callable[[], object]:
         found = Relation.of(rows)
         found.groups_N()
         for batch in RandomSampler(ROWS, BATCH, 0).epoch(0)[:1000]:
-            found.known_BC(batch)
+            found.known(batch).rows(0, len(batch))
 
     return act
 
