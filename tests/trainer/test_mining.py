@@ -160,8 +160,8 @@ def test_what_belongs_together_is_never_mined(encoders):
     for epoch in range(5):
         mined.refresh(epoch, lambda: False)
         for row, others in enumerate(mined.rows_NK.tolist()):
-            known = relation.known_BC(np.arange(len(CHAIN)))[row]
-            assert all(other == row or not known[other] for other in others)
+            _, known = relation.known(np.arange(len(CHAIN))).rows(row, row + 1)
+            assert all(other == row or other not in known for other in others)
 
 
 def test_free_places_are_masked(encoders):
@@ -171,9 +171,10 @@ def test_free_places_are_masked(encoders):
     found = mined.refresh(0, lambda: False)
     assert (found.per_row, found.rows_without) == (0, 2)
     assert mined.rows_NK.tolist() == [[0, 0], [1, 1]]
-    known = Relation.of(rows).known_BC(np.array([0, 1]), mined.rows_NK)
-    assert known.shape == (2, 2 + 2 * 2)
-    assert known.all()
+    row, candidate = Relation.of(rows).known(np.array([0, 1]), mined.rows_NK).rows(0, 2)
+    assert sorted(zip(row.tolist(), candidate.tolist(), strict=True)) == [
+        (row, candidate) for row in range(2) for candidate in range(2 + 2 * 2)
+    ]
 
 
 def test_encoding_many_rows_is_encoding_each(encoders):

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -128,13 +129,33 @@ def test_another_spec_or_other_data_is_refused(tmp_path: Path) -> None:
     assert "to begin anew" in message
 
 
-def test_nothing_is_lost_after_the_last_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What fails after the training (here its evaluation) costs one step of it."""
-    monkeypatch.setattr(keeper_module, "LAST_WORTH_S", 0.0)
+def test_told_to_stop_while_the_last_step_is_measured(tmp_path: Path) -> None:
+    """No step is taken again, and what was due is measured."""
     job = prepared("labelled", tmp_path / "run")
+    run_here(put_out(job, tmp_path / "whole"), tmp_path / "work")
+    job = put_out(job, tmp_path / "stopped")
     job["spec"]["runPolicy"] = {}
     with pytest.raises(Interrupted):
-        run_here(job, tmp_path / "work", 45)
+        run_here(job, tmp_path / "work-1", 45)
+    assert newest(tmp_path / "stopped") == 45
+    run_here(job, tmp_path / "work-2")
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    assert report(tmp_path / "stopped") == report(tmp_path / "whole")
+
+
+def test_what_fails_after_the_training_costs_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "LAST_WORTH_S", 0.0)
+    monkeypatch.setattr("embedtune_trainer.course.stage", Mock(side_effect=OSError("disk full")))
+    job = prepared("labelled", tmp_path / "run")
+    job["spec"]["runPolicy"] = {}
+    with pytest.raises(OSError, match="disk full"):
+        run_here(job, tmp_path / "work")
     assert newest(tmp_path / "run/out") == 44
+
+
+def report(out: Path) -> object:
+    """What training.json says of the training."""
+    (file,) = out.rglob("training.json")
+    return json.loads(file.read_text())["report"]

@@ -197,6 +197,7 @@ class _Run:
                 self.watch.check_learning(self.step)
             self._measure_if_due()
             if self.over:
+                self.watch.check_learning(self.step)
                 return
             if self.keeper is not None and self.keeper.due(self.step, self.steps):
                 self.keeper.offer(self.step, self._state(), self.device)

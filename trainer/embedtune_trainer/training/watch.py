@@ -72,6 +72,7 @@ class Watch:
         self._losses = torch.zeros((), dtype=torch.float64, device=device)
         self._summed = 0
         self._embedded: Sequence[Tensor] = ()
+        self._rank = 0.0
         self._wait_s = 0.0
         self._unreported_rows = 0
         self._unreported_wait_s = 0.0
@@ -116,7 +117,7 @@ class Watch:
         self._summed = 0
 
     def check_learning(self, step: int) -> None:
-        """Judge an epoch by its last batch; waits for the device.
+        """Judge the steps so far by the last batch; waits for the device.
 
         Raises:
             Collapsed: its embeddings are all alike.
@@ -126,6 +127,7 @@ class Watch:
             raise NothingLearnt(f"the loss was 0 in each of the first {step} steps: {NOTHING}")
         if any(len(x) > 1 and float(spread(x)) < LEAST_SPREAD for x in self._embedded):
             raise Collapsed(f"all embeddings are the same after step {step}; {ADVICE}")
+        self._rank = min(float(effective_rank(x)) for x in self._embedded)
 
     def summary(
         self, module: nn.Module, before: Mapping[str, Tensor], seconds: float, steps: int
@@ -161,7 +163,7 @@ class Watch:
             mean_terms=float(self._terms) / steps,
             steps_without_terms=int(self._empty),
             largest_change=change,
-            effective_rank=min(float(effective_rank(x)) for x in self._embedded),
+            effective_rank=self._rank,
             data_wait_ratio=self._wait_s / seconds,
         )
 
@@ -169,6 +171,8 @@ class Watch:
         """The sums, for a checkpoint; waits for the device."""
         return {
             "first_loss": self.first_loss,
+            "last_loss": self.last_loss,
+            "rank": self._rank,
             "rows": self.rows,
             "terms": float(self._terms),
             "empty": int(self._empty),
@@ -180,6 +184,8 @@ class Watch:
     def load_state_dict(self, state: dict[str, float | int]) -> None:
         """Go on from there."""
         self.first_loss = float(state["first_loss"])
+        self.last_loss = float(state["last_loss"])
+        self._rank = float(state["rank"])
         self.rows = int(state["rows"])
         self._terms.fill_(state["terms"])
         self._empty.fill_(state["empty"])
