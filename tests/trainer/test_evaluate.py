@@ -90,8 +90,11 @@ def test_ties_go_by_place_in_the_index():
 
 
 @pytest.mark.parametrize("index_block", [1, 3, 2**15])
-def test_many_ties_as_the_loop(monkeypatch, index_block):
+@pytest.mark.parametrize("few", [0, 16])
+def test_many_ties_as_the_loop(monkeypatch, index_block, few):
     monkeypatch.setattr(retrieval, "INDEX_BLOCK", index_block)
+    monkeypatch.setattr(retrieval, "FEW", few)
+    monkeypatch.setattr(retrieval, "COUNTED", 2)
     few = torch.eye(3)
     queries, index = few[torch.arange(9) % 3], few[torch.arange(20) % 2]
     labels, index_labels = torch.arange(9) % 4, torch.arange(20) % 4

@@ -21,6 +21,10 @@ BLOCK_ELEMENTS: Final = 2**22
 """Similarities (queries times index) that are held at a time."""
 INDEX_BLOCK: Final = 2**15
 """Items of the index that are compared at a time; a larger index is compared twice."""
+FEW: Final = 16
+"""Ties a query that are counted one by one; of more, the whole block is ranked."""
+COUNTED: Final = 64
+"""Ties that are counted at a time."""
 BEYOND: Final = torch.iinfo(torch.int64).max
 """The rank where a list of relevant items has ended."""
 
@@ -199,14 +203,35 @@ def _ranks(scores: _Scores, item_BR: Tensor) -> Tensor:
         earlier_BR = torch.where(at_BR >= size, up_to_BR - less_BR, 0)
         tied_BR = (at_BR >= 0) & (at_BR < size) & (up_to_BR - less_BR > 1)
         before_BR += size - up_to_BR + earlier_BR
-        if len(row_T := tied_BR.any(1).nonzero()[:, 0]):
-            ordered_Tn = score_Bn[row_T].argsort(dim=1, descending=True, stable=True)
-            place_n = torch.arange(size, device=ordered_Tn.device).expand_as(ordered_Tn)
-            place_Tn = torch.empty_like(ordered_Tn).scatter_(1, ordered_Tn, place_n)
-            exact_TR = place_Tn.gather(1, at_BR[row_T].clamp(0, size - 1))
-            more_TR = (size - up_to_BR)[row_T]
-            before_BR[row_T] += torch.where(tied_BR[row_T], exact_TR - more_TR, 0)
+        before_BR[tied_BR] += _earlier_ties(score_Bn, at_BR, tied_BR)
     return before_BR + 1
+
+
+def _earlier_ties(score_Bn: Tensor, at_BR: Tensor, tied_BR: Tensor) -> Tensor:
+    """(T,): of each that is tied, how many of its equals stand before it in the block.
+
+    Args:
+        score_Bn: similarities.
+        at_BR: places in the block.
+        tied_BR: which of these have an equal, T of them in the order of nonzero().
+    """
+    row_T, column_T = tied_BR.nonzero(as_tuple=True)
+    at_T = at_BR[row_T, column_T]
+    place_n = torch.arange(score_Bn.shape[1], device=score_Bn.device)
+    if len(row_T) <= FEW * len(score_Bn):
+        score_T1 = score_Bn[row_T, at_T][:, None]
+        parts = [
+            ((score_Bn[row_t] == score_t1) & (place_n < at_t[:, None])).sum(1)
+            for row_t, score_t1, at_t in zip(
+                *(torch.split(x, COUNTED) for x in (row_T, score_T1, at_T)), strict=True
+            )
+        ]
+        return torch.cat(parts) if parts else torch.zeros_like(at_T)
+    ordered_Bn = score_Bn.argsort(dim=1, descending=True, stable=True)
+    place_Bn = torch.empty_like(ordered_Bn).scatter_(1, ordered_Bn, place_n.expand_as(ordered_Bn))
+    found_BR = score_Bn.gather(1, at_BR.clamp(0, len(place_n) - 1))
+    more_BR = len(place_n) - torch.searchsorted(_sorted(score_Bn), found_BR, right=True)
+    return place_Bn[row_T, at_T] - more_BR[row_T, column_T]
 
 
 def _sorted(score_Bn: Tensor) -> Tensor:
