@@ -20,9 +20,9 @@ test: .venv/.synced ## All tests; as root on Debian with the single-node cluster
 	@$(PY) -m localcluster build
 	@$(PY) -m pytest
 
-FAST := -m pytest -m "not cluster and not controlplane"
+FAST := -m pytest -m "not cluster and not controlplane and not slow"
 NETWORKS := tests/trainer/embedder tests/trainer/hub tests/trainer/images
-test-fast: .venv/.synced ## The tests that need no cluster, under 2 minutes: those of networks beside all others
+test-fast: .venv/.synced ## The quick tests, which need no cluster, under 2 minutes: those of networks beside all others
 	@log=$$(mktemp); $(PY) $(FAST) -p no:cacheprovider $(NETWORKS) >$$log 2>&1 & networks=$$!; \
 	$(PY) $(FAST) tests $(addprefix --ignore=,$(NETWORKS)); others=$$?; \
 	wait $$networks; networks=$$?; cat $$log; rm $$log; exit $$((others | networks))

@@ -18,6 +18,8 @@ from embedtune_trainer.training.inputs import Preparer
 from embedtune_trainer.training.step import Stepper
 from tests.trainer import stepping, tiny
 
+pytestmark = pytest.mark.slow
+
 ROWS = [np.arange(15), np.arange(3, 16)]
 TRIPLET = {"loss": "TripletMarginLoss", "minerOptions": {"typeOfTriplets": "all"}}
 

@@ -179,6 +179,7 @@ def test_an_output_that_cannot_be_written_is_found_first(pod: Pod, tmp_path: Pat
     assert ended.message.startswith("spec.output.uri: ")
 
 
+@pytest.mark.slow
 def test_a_model_comes_out(pod: Pod, s3: S3, tiny_backbone: Path, tmp_path: Path) -> None:
     rows = tiny.rows()
     job = tiny.job(

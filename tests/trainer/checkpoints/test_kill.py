@@ -73,6 +73,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param, job, folder, weights(folder / "whole")
 
 
+@pytest.mark.slow
 def test_killed_and_taken_up_again(whole: Any) -> None:
     kind, job, folder, expected = whole
     out = folder / "killed"

@@ -27,6 +27,8 @@ from tests.trainer.embedder.visionnets import load, write_weights
 from tests.trainer.hub import clips
 from tests.trainer.hub.vision_families import images
 
+pytestmark = pytest.mark.slow
+
 GIVEN = tiny.rows(24)
 ROWS = LabelledRows(Texts(t for t, _ in GIVEN), [label for _, label in GIVEN], "rows.csv")
 PAIRS = PairRows(Texts(["a cat", "the big old dog that saw", "red"]), images(), "rows.csv")

@@ -20,6 +20,8 @@ from tests.trainer.hub import clips
 from tests.trainer.hub.text_families import TEXT_FAMILIES
 from tests.trainer.hub.vision_families import VISION_FAMILIES, images
 
+pytestmark = pytest.mark.slow
+
 TEXTS = Texts(["saw", "a big old dog one this that", "red", "the cat in paris " * 9])
 BATCHES = ([0], [1], [3], [0, 2], [0, 1, 2], [2, 1, 0, 2, 1])
 TEXT = {family.name: family for family in TEXT_FAMILIES}
