@@ -14,7 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 BUCKETS = Path("/tmp/embedtune")
 PICTURE = ROOT / "docs/report.png"
-WIDTH, HEIGHT = 1280, 2720
+WIDTH, HEIGHT = 1280, 3460
 COLOURS = 128
 """Of the picture's palette: a page of few colours needs no more."""
 

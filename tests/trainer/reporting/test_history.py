@@ -43,6 +43,16 @@ def test_the_lines_are_in_the_order_of_the_steps() -> None:
     ]
 
 
+def test_what_is_measured_again_counts() -> None:
+    history = trained(2)
+    history.measured(2, 1, {"map": 0.5, "mrr": 0.25})
+    history.measured(2, 1, {"map": 0.75})
+    assert [dict(m.metrics) for m in history.course.measured] == [
+        {"map": 0.25},
+        {"map": 0.75, "mrr": 0.25},
+    ]
+
+
 @pytest.mark.parametrize("steps", [7, 8, 9, 16, 17, 100, 1001])
 @pytest.mark.parametrize("capacity", [7, 8])
 def test_a_long_course_is_thinned_but_nothing_is_lost(steps: int, capacity: int) -> None:

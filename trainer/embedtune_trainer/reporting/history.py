@@ -125,8 +125,11 @@ class History:
         if extra and self._points and self._points[-1].step == step:
             self._points[-1] = _with_extra(self._points[-1], extra)
         rest = {name: value for name, value in metrics.items() if name not in OF_THE_STEP}
-        if rest:
-            self._measured.append(Measurement(step, epoch, rest))
+        if not rest:
+            return
+        if self._measured and self._measured[-1].step == step:
+            rest = {**self._measured.pop().metrics, **rest}  # what is measured again counts
+        self._measured.append(Measurement(step, epoch, rest))
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: JSON values alone."""

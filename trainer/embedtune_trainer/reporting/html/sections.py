@@ -140,10 +140,8 @@ def _figure(name: str, drawing: str) -> str:
 def _measured(record: RunRecord) -> list[str]:
     """Metrics over the steps, where there are more than a beginning and an end."""
     measured = record.course.measured
-    names = sorted(
-        {name for m in measured for name in m.metrics},
-        key=lambda name: (name != record.headline, name),
-    )
+    others = [name for name in record.before if name != record.headline]
+    names = [record.headline, *others]
     lines: list[Line] = []
     for name in names:
         having = [m for m in measured if name in m.metrics]
