@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from embedtune_trainer.evaluation.ranking import ranking_metrics
 
-BLOCK_ELEMENTS: Final = 2**22
+BLOCK_ELEMENTS: Final = 2**23
 """Similarities (queries times index) that are held at a time."""
-INDEX_BLOCK: Final = 2**15
+INDEX_BLOCK: Final = 2**18
 """Items of the index that are compared at a time; a larger index is compared twice."""
 FEW: Final = 16
 """Ties a query that are counted one by one; of more, the whole block is ranked."""
