@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUCKETS = Path("/tmp/embedtune")
 PICTURE = ROOT / "docs/report.png"
 WIDTH, HEIGHT = 1280, 3460
-COLOURS = 128
-"""Of the picture's palette: a page of few colours needs no more."""
+COLOURS = 256
+"""Of the picture's palette: all that PNG can number."""
 
 
 def main() -> int:

@@ -107,7 +107,7 @@ def embedding_map(record: RunRecord) -> str:
         )
     count = len(shown.titles)
     drawn = f"{count:,} of {shown.rows_in_all:,}" if count < shown.rows_in_all else f"{count:,}"
-    intro = f"<p>{drawn} rows that the model was not trained on; a pointer on one shows it.</p>"
+    intro = f"<p>{drawn} held-out rows; a pointer on one shows it.</p>"
     colours = legend(shown.groups) if any(shown.groups) else ""
     return section(
         "Map of the embeddings",
