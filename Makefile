@@ -49,8 +49,11 @@ lock: .venv/.synced ## The lock files from pyproject.toml
 images: .venv/.synced ## Both images, with buildah
 	@$(PY) -m localcluster.images build
 
-bench: .venv/.synced ## The figures in bench/results
-	$(PY) bench/operator_path.py
+BENCHES := operator_path sampler_setup reading images long_tables retrieval loss_memory mnr_lengths \
+	vision_triplet clip_step trec openclipart examples
+bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="trec reading" for some
+	@$(PY) -m localcluster.images build
+	@for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || exit 1; done
 
 cluster-up: .venv/.synced ## Start the single-node Kubernetes (root, Debian)
 	@$(PY) -m localcluster up

@@ -22,6 +22,7 @@ class Course:
 
     def __init__(self) -> None:
         self.measured_at: dict[int, dict[str, float]] = {}
+        self.rates: list[float] = []
         self.steps = 0
 
     def phase(self, name: str) -> None:
@@ -34,7 +35,10 @@ class Course:
         self.steps = step
 
     def measured(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
-        self.measured_at[step] = dict(metrics)
+        if "learning_rate" in metrics:
+            self.rates.append(metrics["learning_rate"])
+        else:
+            self.measured_at[step] = dict(metrics)
 
     def note(self, message: str, **facts: object) -> None:
         pass
@@ -69,6 +73,8 @@ def test_the_best_epoch_is_the_model(tiny_backbone, data, tmp_path):
         tiny_backbone, data, tmp_path, {}, keepBest={"monitor": "map"}, learningRate=3e-2
     )
     assert sorted(course.measured_at) == [5, 10, 15, 20]
+    assert len(course.rates) == 20
+    assert max(course.rates) == pytest.approx(3e-2)
     best = max(course.measured_at.values(), key=lambda metrics: metrics["map"])
     assert result.metrics is not None
     assert result.metrics.after == shown(best)

@@ -193,6 +193,7 @@ class _Run:
             if waited or self.step in (1, self.steps):
                 reported = now
                 self.watch.report(self.reporter, self.step, epoch + 1)
+                self.reporter.measured(self.step, epoch + 1, self.stepper.facts())
             if self.step == (epoch + 1) * len(self.mixture):
                 self.watch.check_learning(self.step)
             self._measure_if_due()

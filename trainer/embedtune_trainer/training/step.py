@@ -113,6 +113,8 @@ class Stepper:
             training.scheduler, updates, training.warmup_ratio, training.scheduler_options
         )
         self._loss_rate = loss_optimizer.learning_rate if loss_optimizer else self.learning_rate
+        self._rate_now = 0.0
+        self._gradient_norm: Tensor | None = None
         self._optimizers = self._make_optimizers(loss_optimizer)
         not_encoders = loss_side(module, self.trained)
         self._of_encoders = [p for p in self.trained if id(p) not in not_encoders]
@@ -189,8 +191,11 @@ class Stepper:
         if self._training.max_gradient_norm:
             groups = self._optimizers["optimizer"].param_groups
             clipped = [parameter for group in groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(clipped, self._training.max_gradient_norm)
+            self._gradient_norm = nn.utils.clip_grad_norm_(
+                clipped, self._training.max_gradient_norm
+            )
         factor = self._schedule.factor(update)
+        self._rate_now = self.learning_rate * factor
         rates = {"optimizer": self.learning_rate, "loss_optimizer": self._loss_rate}
         for name, optimizer in self._optimizers.items():
             set_learning_rate(optimizer, rates[name] * factor)
@@ -198,6 +203,11 @@ class Stepper:
             optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
             self._average.update()
+
+    def facts(self) -> dict[str, float]:
+        """Of the last update, as a reporter takes them; waits for the device."""
+        norm = {} if self._gradient_norm is None else {"gradient_norm": float(self._gradient_norm)}
+        return {"learning_rate": self._rate_now} | norm
 
     def averaged(self) -> AbstractContextManager[None]:
         """The module with the averaged weights within, if the training has an average."""
