@@ -7,6 +7,7 @@ tests are skipped by name.
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,10 +80,23 @@ def kubectl_with(kubeconfig: Path) -> Kubectl:
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd and kube-apiserver with the CRD installed."""
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
-        kubectl = kubectl_with(plane.kubeconfig)
-        kubectl("apply", "--server-side", "-f", str(CRD))
-        kubectl("wait", "--for=condition=Established", "crd/finetunejobs.embedtune.dev")
+        install_crd(kubectl_with(plane.kubeconfig))
         yield plane
+
+
+def install_crd(kubectl: Kubectl) -> None:
+    """Apply the CRD and wait until it is served.
+
+    `kubectl wait` fails on an object that has no conditions yet, so it is asked again.
+    """
+    kubectl("apply", "--server-side", "-f", str(CRD))
+    for _ in range(100):
+        wait = ("wait", "--for=condition=Established", "crd/finetunejobs.embedtune.dev")
+        done = kubectl(*wait, check=False)
+        if done.returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the CRD is not established: {done.stderr}")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from localcluster.controlplane import ControlPlane, Options
-from tests.conftest import CRD, kubectl_with
+from tests.conftest import install_crd, kubectl_with
 from tests.operator.world import NODE, Namespace, OperatorProcess
 
 _numbers = itertools.count(1)
@@ -17,9 +17,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd, API server and controller-manager, the CRD, and a node that is only an object."""
     options = Options(controller_manager=True)
     with ControlPlane(tmp_path_factory.mktemp("operator-plane"), options=options) as plane:
-        kubectl = kubectl_with(plane.kubeconfig)
-        kubectl("apply", "--server-side", "-f", str(CRD))
-        kubectl("wait", "--for=condition=Established", "crd/finetunejobs.embedtune.dev")
+        install_crd(kubectl_with(plane.kubeconfig))
         plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         yield plane
 

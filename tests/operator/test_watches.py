@@ -118,11 +118,11 @@ def test_metrics(operator: OperatorProcess, ns: Namespace) -> None:
     ns.submit()
     ns.end(ns.start_training(), 0, ns.result())
     ns.wait_reason("Succeeded")
+    eventually(lambda: "embedtune_queue_depth 0.0" in operator.get("/metrics")[1], what="rest")
     code, page = operator.get("/metrics")
     assert code == 200
     for line in (
         'embedtune_jobs{reason="Succeeded",state="Complete"}',
-        "embedtune_queue_depth 0.0",
         'embedtune_watch_age_seconds{kind="Pod",namespace=""}',
         'embedtune_api_calls_total{code="200",verb="WATCH"}',
         'embedtune_api_calls_total{code="201",verb="PATCH"}',
