@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embedtune_api.job import FineTuneJob
+from embedtune_api.spec import Training
 from tests.api.cases import ACCEPTED, MINIMAL, REFUSED, Case
 from tests.conftest import Kubectl
 
@@ -33,16 +34,8 @@ def test_refused_with_the_fields_path(case: Case, kubectl: Kubectl) -> None:
 
 def test_defaults_are_written_into_the_object(kubectl: Kubectl) -> None:
     stored = json.loads(kubectl(*DRY_RUN, stdin=json.dumps(MINIMAL)).stdout)["spec"]
-    assert stored["training"] == {
-        "epochs": 5,
-        "batchSize": 64,
-        "learningRate": 2e-05,
-        "warmupRatio": 0.1,
-        "scheduler": "linear",
-        "weightDecay": 0.01,
-        "seed": 0,
-        "augmentation": "auto",
-    }
+    assert stored["training"] == Training().to_dict()
+    assert stored["training"]["epochs"] == 5
     assert stored["data"]["evaluation"]["metric"] == "auto"
 
 

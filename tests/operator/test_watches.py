@@ -90,7 +90,8 @@ def test_healthz_tells_of_dead_watches_and_of_their_return(
         began = time.monotonic()
         eventually(lambda: operator.get("/healthz")[0] == 503, what="503", timeout_s=20)
         assert time.monotonic() - began > 4, "one slow answer is not death"
-        assert "/finetunejobs not answered" in operator.get("/healthz")[1]
+        said = "/finetunejobs not answered"
+        eventually(lambda: said in operator.get("/healthz")[1], what=said)
     finally:
         os.kill(server.pid, signal.SIGCONT)
     eventually(lambda: operator.get("/healthz")[0] == 200, what="200 again", timeout_s=30)
