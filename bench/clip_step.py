@@ -65,7 +65,10 @@ def checkpoint(size: str, folder: Path) -> Path:
     how = PreprocessCfg(size=SIZES[size]["vision_cfg"]["image_size"])
     model.visual.image_mean, model.visual.image_std = how.mean, how.std
     own = SimpleTokenizer()
-    tokenizer = CLIPTokenizer(vocab=own.encoder, merges=list(own.bpe_ranks), model_max_length=77)
+    vocabulary = dict(own.encoder)
+    for name in ("start", "end"):
+        vocabulary[f"<|{name}oftext|>"] = vocabulary.pop(f"<{name}_of_text>")
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=list(own.bpe_ranks), model_max_length=77)
     save_for_hf(model, tokenizer, SIZES[size], folder / size, safe_serialization=True)
     return folder / size
 

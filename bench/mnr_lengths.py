@@ -106,7 +106,7 @@ class Theirs:
         ]
         loss = self._loss(features, None)
         loss.backward()
-        return Start(float(loss), gradient_norm(list(self._model.parameters())))
+        return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
 
     def train(self, steps: int) -> int:
         """One epoch."""

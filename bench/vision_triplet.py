@@ -190,7 +190,7 @@ class OurTriplets(Ours):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the comparison and write it down."""
-    parse = parser(__doc__, steps=15)
+    parse = parser(__doc__, steps=40)
     parse.add_argument("--backbone", choices=HEADS, default="mobilenet_v2")
     parse.add_argument("--batch", type=int, default=64)
     parse.add_argument("--side", type=int, default=64, help="pixels")
