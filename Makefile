@@ -50,7 +50,7 @@ images: .venv/.synced ## Both images, with buildah
 	@$(PY) -m localcluster.images build
 
 BENCHES := operator_path sampler_setup reading images long_tables retrieval loss_memory mnr_lengths \
-	vision_triplet clip_step trec openclipart examples
+	vision_triplet clip_step startup trec openclipart examples
 bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="trec reading" for some
 	@$(PY) -m localcluster.images build
 	@for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || exit 1; done

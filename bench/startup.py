@@ -38,7 +38,7 @@ class Clock:
     def start(self, steps: int, epochs: int) -> None:
         """Nothing."""
 
-    def step(self, step: int, epoch: int, loss: float, rows: int, data_wait_s: float) -> None:
+    def step(self, *_: float) -> None:
         """Tell and end."""
         self.phase("first step done")
         sys.stdout.write(json.dumps(self.times))
