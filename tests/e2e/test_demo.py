@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from embedtune_trainer.artifact import verify
 from localassets import trec
 from localdemo.__main__ import EXAMPLE
 from localdemo.setup import apply_anew, user_namespace
@@ -85,12 +86,14 @@ def test_every_file_has_the_manifests_digest(finished: User, model_folder: Path)
     raw = (model_folder / "manifest.json").read_bytes()
     model = finished.status(NAME)["model"]
     assert model["digest"] == "sha256:" + hashlib.sha256(raw).hexdigest()
-    files: dict[str, Any] = json.loads(raw)["files"]
+    manifest = json.loads(raw)
+    files: dict[str, Any] = manifest["files"]
     present = {str(p.relative_to(model_folder)) for p in model_folder.rglob("*") if p.is_file()}
-    assert present == {*files, "manifest.json"}
+    assert present == {*files, *manifest["reports"], "manifest.json"}
     for name, entry in files.items():
         content = (model_folder / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == entry["sha256"], name
+    verify(model_folder)
 
 
 def test_plain_sentence_transformers_computes_the_same(finished: User, model_folder: Path) -> None:
