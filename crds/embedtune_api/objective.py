@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import Options, cel
-from embedtune_api.objective_names import LibraryLoss, LibraryMiner, LossOptimizerName
+from embedtune_api.objective_names import LibraryLoss, LibraryMiner, OptimizerName
 
 _RANKS = (
     "self.among >= self.perRow",
@@ -143,7 +143,7 @@ class Objective(ApiModel):
     semihard (for each positive the nearest negative that is farther) or hard (each anchor's
     farthest positive with its nearest negative). Default semihard.
     """
-    loss_optimizer: LossOptimizerName = "AdamW"
+    loss_optimizer: OptimizerName = "AdamW"
     """
     torch's optimizer of the weights that a loss has of its own, such as ArcFaceLoss one vector for
     each class. Default AdamW.

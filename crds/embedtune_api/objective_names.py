@@ -40,7 +40,7 @@ LibraryMiner = Literal[
     "PairMarginMiner",
     "UniformHistogramMiner",
 ]
-LossOptimizerName = Literal[
+OptimizerName = Literal[
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -53,4 +53,4 @@ LossOptimizerName = Literal[
     "Rprop",
     "SGD",
 ]
-"""Those of spec.training.optimizer."""
+"""torch's optimizers, for spec.training.optimizer and spec.objective.lossOptimizer."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import ModuleGlob, Options, int_or_auto
+from embedtune_api.objective_names import OptimizerName
 from embedtune_api.selection import KeepBest, StopEarly, WiseFT
 
 
@@ -52,19 +53,7 @@ class Training(ApiModel):
     Batches whose mean gradient makes one update of the weights; their rows are not each other's
     negatives, for which microBatch is. Default 1.
     """
-    optimizer: Literal[
-        "Adadelta",
-        "Adagrad",
-        "Adam",
-        "AdamW",
-        "Adamax",
-        "ASGD",
-        "NAdam",
-        "RAdam",
-        "RMSprop",
-        "Rprop",
-        "SGD",
-    ] = "AdamW"
+    optimizer: OptimizerName = "AdamW"
     """
     torch's optimizer of that name. LBFGS and SparseAdam are not among them: neither can train an
     embedding model by batches. Default AdamW.

@@ -87,7 +87,7 @@ def test_betas_of_the_margin_loss_are_learnt_if_asked(plain):
 def test_the_names_of_the_api_are_those_of_the_table():
     assert set(NAMED) == set(metric_learning.LOSSES)
     assert set(MINERS) == set(metric_learning.MINERS)
-    assert set(get_args(objective_names.LossOptimizerName)) == set(NAMES)
+    assert set(get_args(objective_names.OptimizerName)) == set(NAMES)
 
 
 @pytest.mark.parametrize("field", ["loss", "miner"])

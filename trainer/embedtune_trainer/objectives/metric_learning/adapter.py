@@ -12,6 +12,11 @@ from embedtune_trainer.objectives.loss import BatchLoss
 Indices = NDArray[np.int64]
 
 
+def classes_of(labels_N: Indices, batch: Indices, like: Tensor) -> Tensor:
+    """(B,) the classes of a batch's rows, on the device of `like`."""
+    return torch.from_numpy(labels_N[batch]).to(like.device, non_blocking=True)
+
+
 class LabelledObjective(nn.Module):
     """A loss over the classes of a batch's rows, of what a miner chooses if there is one.
 
@@ -35,7 +40,7 @@ class LabelledObjective(nn.Module):
             batch: row numbers.
         """
         (x_BD,) = embedded
-        labels_B = torch.from_numpy(self._labels_N[batch]).to(x_BD.device, non_blocking=True)
+        labels_B = classes_of(self._labels_N, batch, x_BD)
         with torch.autocast(x_BD.device.type, enabled=False):
             x_BD = precise(x_BD)
             mined = None if self.miner is None else self.miner(x_BD, labels_B)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from embedtune_trainer.objectives.distances import DISTANCES
 from embedtune_trainer.objectives.loss import BatchLoss
-from embedtune_trainer.objectives.metric_learning.adapter import Indices, precise
+from embedtune_trainer.objectives.metric_learning.adapter import Indices, classes_of, precise
 from embedtune_trainer.objectives.triplet import TripletMarginLoss
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class MinedObjective(nn.Module):
             batch: row numbers.
         """
         (x_BD,) = embedded
-        labels_B = torch.from_numpy(self._labels_N[batch]).to(x_BD.device, non_blocking=True)
+        labels_B = classes_of(self._labels_N, batch, x_BD)
         with torch.autocast(x_BD.device.type, enabled=False):
             x_BD = precise(x_BD)
             return self._over(x_BD, self.miner(x_BD, labels_B))
