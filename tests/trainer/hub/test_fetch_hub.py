@@ -16,6 +16,7 @@ from embedtune_trainer.errors import (
     StorageUnavailable,
     TrainerError,
 )
+from embedtune_trainer.reporting.licence import licence_of
 from embedtune_trainer.sources.fetch import Fetched, fetch_backbone, fetch_dataset
 from embedtune_trainer.sources.hub_files import HubUri, model_files, parse_hub_uri
 from embedtune_trainer.sources.storage import ClaimStore, RetryPolicy, Storage, open_storage
@@ -36,10 +37,11 @@ MODEL = {
     "modeling_own.py": b"code",
     "onnx/config.json": b"{}",
     "onnx/model.onnx": b"onnx",
-    "README.md": b"card",
+    "README.md": b"---\nlicense: mit\n---\n",
+    "onnx/README.md": b"card",
 }
 WANTED = {name for name in MODEL if name[:2] in ("co", "to", "1_", "2_")}
-WANTED |= {"modules.json", "model.safetensors"}
+WANTED |= {"modules.json", "model.safetensors", "README.md"}
 DATA = {"data/train.csv": b"a,b\n", "data/test.csv": b"c,d\n", "README.md": b"card", "own.py": b""}
 
 
@@ -71,6 +73,7 @@ def test_a_model_is_fetched_without_what_is_not_used(hub, tmp_path, revision):
     snapshot = tmp_path / "home/hub/models--org--name/snapshots" / SHA
     assert found.folder == snapshot
     assert (snapshot / "model.safetensors").read_bytes() == b"weights"
+    assert licence_of(found.folder) == "mit"
 
 
 def test_what_is_in_the_cache_is_not_fetched_again_and_works_offline(hub, tmp_path):
@@ -106,6 +109,7 @@ def test_a_pickle_is_taken_where_there_is_no_safetensors():
     both = ["open_clip_config.json", "open_clip_pytorch_model.bin", "open_clip_model.safetensors"]
     assert model_files(both) == [both[0], both[2]]
     assert model_files(both[:2]) == both[:2]
+    assert model_files(["README.md", "a.onnx"]) == [], "a card is no model"
 
 
 def test_a_cache_as_the_hub_lays_it_out_is_used_offline(tmp_path):
@@ -113,12 +117,15 @@ def test_a_cache_as_the_hub_lays_it_out_is_used_offline(tmp_path):
     for folder in ("blobs", "refs", f"snapshots/{SHA}"):
         (cache / folder).mkdir(parents=True)
     (cache / "blobs/abc").write_bytes(b"{}")
+    (cache / "blobs/def").write_text("---\nlicense: other\nlicense_name: gemma\n---\n# A model\n")
     (cache / "refs/main").write_text(SHA)
-    (cache / f"snapshots/{SHA}/config.json").symlink_to("../../blobs/abc")
+    for name, blob in (("config.json", "abc"), ("README.md", "def")):
+        (cache / f"snapshots/{SHA}" / name).symlink_to(f"../../blobs/{blob}")
     store = opened(tmp_path, HF_HUB_OFFLINE="1")
     found = fetched(store, "hf://org/name", tmp_path)
     assert found == Fetched("hf://org/name", cache / "snapshots" / SHA, revision=SHA)
-    assert names(found.folder) == {"config.json"}
+    assert names(found.folder) == {"config.json", "README.md"}
+    assert licence_of(found.folder) == "gemma"
     with pytest.raises(SourceNotFound, match="hf://org/other: is not in the cache"):
         fetched(store, "hf://org/other", tmp_path)
     with pytest.raises(SourceNotFound, match="hf://org/name@v2: is not in the cache"):
@@ -204,6 +211,13 @@ def test_a_claim_is_read_where_it_is_mounted(tmp_path):
         store.prepare("pvc://models/tuned")
     with pytest.raises(BadSpec, match=r"not mounted here.*embedtune run.*file://"):
         opened(tmp_path).fetch_folder("pvc://models/bert", tmp_path)
+
+
+def test_a_card_comes_with_a_folder_of_s3(s3, tmp_path):
+    s3.put("base/config.json", b"{}")
+    uri = s3.put("base/README.md", b"---\nlicense: apache-2.0\n---\n").removesuffix("/README.md")
+    store = open_storage(StorageSpec(), Event(), QUICK, s3.env)
+    assert licence_of(fetched(store, uri, tmp_path).folder) == "apache-2.0"
 
 
 def test_a_librarys_network_takes_its_weights_from_a_uri(tmp_path):

@@ -47,6 +47,8 @@ def test_the_report_s_folder(tmp_path: Path) -> None:
     [
         ("---\nlicense: apache-2.0\n---\n# x", "apache-2.0"),
         ("---\nlicense: other\nlicense_name: gemma\n---\n", "gemma"),
+        ("---\nlicense: other\nlicense_link: LICENSE\n---\n", "LICENSE"),
+        ("---\nlicense: other\n---\n", "other"),
         ("---\nlicense: [mit, apache-2.0]\n---\n", "mit, apache-2.0"),
         ("---\ntags: [a]\n---\nlicense: mit", None),
         ("---\nlicense: mit\n", None),

@@ -5,18 +5,18 @@ from typing import Any
 
 import yaml
 
-CARD = "README.md"
+from embedtune_trainer.sources.hub_files import CARD
 
 
 def licence_of(folder: Path | None) -> str | None:
     """What the folder's README.md says in its front matter; None if it says nothing.
 
-    The hub's `license: other` has its name in `license_name`.
+    The hub's `license: other` has its name in `license_name`, or at least a `license_link`.
     """
     meta = front_matter(folder / CARD) if folder is not None else {}
     licence = meta.get("license")
-    if licence == "other" and isinstance(meta.get("license_name"), str):
-        licence = meta["license_name"]
+    if licence == "other":
+        licence = meta.get("license_name") or meta.get("license_link") or licence
     if isinstance(licence, list):
         licence = ", ".join(str(one) for one in licence)
     return licence if isinstance(licence, str) and licence.strip() else None

@@ -19,7 +19,9 @@ _BESIDE: Final = (".json", ".txt", ".model", ".jinja", ".codes")
 _PAIR: Final = "pair.json"
 _PAIRED: Final = ("text", "image", "clip")
 """Folders of a text-image pair that embedtune saved, beside its pair.json."""
-_NO_DATA: Final = (".py", ".gitattributes", ".gitignore", "README.md")
+CARD: Final = "README.md"
+"""Of a model, for its licence."""
+_NO_DATA: Final = (".py", ".gitattributes", ".gitignore", CARD)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def model_roots(names: Collection[str]) -> tuple[str, ...]:
 
 
 def model_files(names: Iterable[str], module_folders: Collection[str] = ()) -> list[str]:
-    """The files that make a model: configurations, tokenizer, and weights in one form only.
+    """The files that make a model: configurations, tokenizer, weights in one form only, the card.
 
     Args:
         names: all files of the repository.
@@ -76,7 +78,8 @@ def model_files(names: Iterable[str], module_folders: Collection[str] = ()) -> l
     for name in names:
         if (folder := _folder(name)) in folders:
             folders[folder].append(name)
-    return [name for inside in folders.values() for name in _wanted(inside)]
+    found = [name for inside in folders.values() for name in _wanted(inside)]
+    return [*found, CARD] if found and CARD in folders[""] else found
 
 
 def dataset_files(names: Iterable[str], path: str = "") -> list[str]:
