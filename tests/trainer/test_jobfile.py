@@ -99,6 +99,20 @@ def test_problems_are_told_by_line_and_field(change: tuple[str, str], messages: 
         assert line.startswith(begin)
 
 
+@pytest.mark.parametrize(
+    ("objective", "why"),
+    [
+        ("loss: MultipleLosses", "it adds up other losses; name them in spec.objective.also"),
+        ("also: [{loss: HistogramLoss}]", "it fails on a batch that holds an item twice"),
+        ("miner: MaximumLossMiner", "it is in the library's version 1 alone"),
+    ],
+)
+def test_a_name_that_cannot_be_trained_is_refused_with_the_reason(objective: str, why: str) -> None:
+    text = MINIMAL.replace("training:", f"objective: {{{objective}}}\n  training:")
+    with pytest.raises(BadSpec, match=rf"^job\.yaml:8: spec\.objective\..*'\): {why}$"):
+        parse_job(text, "job.yaml")
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"none\.yaml: no such file or directory"):
         read_job(tmp_path / "none.yaml")

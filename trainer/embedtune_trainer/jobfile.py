@@ -16,6 +16,7 @@ from embedtune_api import API_VERSION, KIND
 from embedtune_api.base import InvalidJob
 from embedtune_api.job import FineTuneJob
 from embedtune_trainer.errors import BadSpec, SourceNotFound
+from embedtune_trainer.objectives.metric_learning import refused
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE"), True),
@@ -26,6 +27,7 @@ _WORDS: dict[str, bool | None] = {
 }
 _INT = re.compile(r"([-+]?)(0[bB][01]+|0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNKNOWN_NAME = re.compile(r"\S*\.(?:loss|miner): .*\(got '(\w+)'\)")
 _STRING_TAG = "tag:yaml.org,2002:str"
 
 
@@ -83,7 +85,15 @@ def parse_job(text: str, name: str) -> FineTuneJob:
         return FineTuneJob.parse(data)
     except InvalidJob as error:
         lines = sorted((reader.line_of(problem), problem) for problem in str(error).splitlines())
-        raise BadSpec("\n".join(f"{name}:{line}: {what}" for line, what in lines)) from None
+        told = (f"{name}:{line}: {_with_reason(problem)}" for line, problem in lines)
+        raise BadSpec("\n".join(told)) from None
+
+
+def _with_reason(problem: str) -> str:
+    """The problem, and, of a loss or miner that is known but cannot be trained with, why not."""
+    unknown = _UNKNOWN_NAME.fullmatch(problem)
+    why = refused.reason(unknown[1]) if unknown else None
+    return problem if why is None else f"{problem}: it {why}"
 
 
 def plain_value(text: str) -> Any:  # noqa: ANN401  any JSON scalar

@@ -16,7 +16,7 @@ LOSSES: Final[dict[str, str]] = {
     "HistogramLoss": "fails on a batch that holds an item twice",
     "InstanceLoss": "takes the number of a class for that of a row, in the library",
     "ManifoldLoss": "takes no labels, and draws the classes of its proxies at random",
-    "MultipleLosses": "is for code; use spec.objective.also",
+    "MultipleLosses": "adds up other losses; name them in spec.objective.also",
     "RankedListLoss": "has no defaults in the library",
     "SelfSupervisedLoss": "wraps another loss; use MultipleNegativesRankingLoss on pairs",
     "SmoothAPLoss": "needs as many rows of every class in a batch, without exception",
@@ -30,3 +30,8 @@ MINERS: Final[dict[str, str]] = {
     " with a column of negatives",
     "MaximumLossMiner": "is in the library's version 1 alone",
 }
+
+
+def reason(name: str) -> str | None:
+    """What follows "it" in a sentence that refuses the name; None if it is none of these."""
+    return LOSSES.get(name) or MINERS.get(name)
