@@ -22,6 +22,7 @@ LABELLED = "".join(
     ]
 )
 SCORED = "sentence1,sentence2,score\na,b,0.5\nc,d,1\na,b,0.25\nc,d,1\n"
+MARGINS = "anchor,positive,negative,score\na,b,c,2.5\na,b,d,-0.5\na,b,c,4\nd,e,c,1\nd,e,c,1\n"
 
 
 def summary(folder: Path, content: str, want: Wanted = TEXT, **options):
@@ -36,6 +37,7 @@ def summary(folder: Path, content: str, want: Wanted = TEXT, **options):
     [
         ("data-check", LABELLED, {"onBadRow": "skip"}),
         ("data-check-scored", SCORED, {}),
+        ("data-check-margins", MARGINS, {}),
         ("data-check-one-class", "a,x\nb,x\n", {}),
     ],
 )

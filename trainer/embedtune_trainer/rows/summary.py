@@ -21,6 +21,8 @@ EXAMPLES: Final = 3
 LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 """Characters: the upper ends of the histogram's bars."""
 _BAR: Final = 40
+Scores = NDArray[np.float64]
+"""A number for each row."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Summary:
         largest_classes: the first twenty labels with their rows.
         singletons: labels with one row.
         duplicates: rows that repeat an earlier row, exactly.
-        conflicts: items that stand under two labels, or pairs with two scores.
+        conflicts: items that stand under two labels, or pairs with two scores or margins.
         examples: some of these, for a person.
         lengths: texts by their characters, by the upper end of each bar; no end for the last.
         scores: least, mean and greatest of scored pairs.
+        margins: the same of triplets that a teacher has scored.
         samples: the first rows.
         skipped: rows left out.
         skipped_messages: why, of the first hundred.
@@ -62,6 +65,7 @@ class Summary:
     examples: list[str]
     lengths: dict[str, int]
     scores: dict[str, float] | None
+    margins: dict[str, float] | None
     samples: list[str]
     skipped: int
     skipped_messages: list[str]
@@ -77,7 +81,7 @@ def summarize(reading: Reading) -> Summary:
     rows = reading.rows
     duplicates, conflicts, examples = _repeats(rows)
     sizes = rows.class_sizes if isinstance(rows, LabelledRows) else Counter[str]()
-    scores_N = rows.scores_N if isinstance(rows, PairRows) else None
+    pairs = rows if isinstance(rows, PairRows) else None
     used = {column.at for column in reading.layout.columns}
     return Summary(
         source=rows.source,
@@ -93,7 +97,8 @@ def summarize(reading: Reading) -> Summary:
         conflicts=conflicts,
         examples=examples,
         lengths=_lengths(rows),
-        scores=None if scores_N is None else _range(scores_N),
+        scores=_range(pairs.scores_N) if pairs else None,
+        margins=_range(pairs.margins_N) if pairs else None,
         samples=[_sample(rows, index) for index in range(min(SAMPLES, len(rows)))],
         skipped=rows.skipped.count,
         skipped_messages=list(rows.skipped.first),
@@ -114,9 +119,10 @@ def render(summary: Summary) -> str:
         f"  duplicates  {summary.duplicates:,}",
         f"  conflicts   {summary.conflicts:,}",
     ]
-    if summary.scores:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in summary.scores.items())
-        lines.append(f"  scores      {told}")
+    for what, found in (("scores", summary.scores), ("margins", summary.margins)):
+        if found:
+            told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+            lines.append(f"  {what:<10}  {told}")
     if summary.classes:
         lines.append(f"  classes     {summary.classes:,}, {summary.singletons:,} with a single row")
         lines += ["", "rows  class"]
@@ -142,19 +148,20 @@ def render(summary: Summary) -> str:
 
 def _columns(reading: Reading) -> dict[str, str]:
     layout = reading.layout
+    triplets = layout.kind == "scored" and len(layout.items) > 2
     names = {
         "labelled": ("item",),
         "pairs": ("anchor", "positive"),
         "scored": ("first", "second"),
         "text-image": ("text", "image"),
-    }[layout.kind]
+    }["pairs" if triplets else layout.kind]
     found = dict(zip(names, (column.name for column in layout.items), strict=False))
     negatives = layout.items[len(names) :]
     found |= {f"negative {i}": column.name for i, column in enumerate(negatives, 1)}
     if layout.label:
         found["label"] = layout.label.name
     if layout.score:
-        found["score"] = layout.score.name
+        found["margin" if triplets else "score"] = layout.score.name
     return found
 
 
@@ -186,7 +193,13 @@ def _keys_and_values(rows: LabelledRows | PairRows) -> tuple[Indices, NDArray[An
     for other_N in others:
         pairs_N2 = np.stack([keys_N, other_N], 1).astype(np.uint64)
         (keys_N,), _ = numbered(pairs_N2)
-    return keys_N, np.zeros(len(rows)) if rows.scores_N is None else rows.scores_N
+    said_N = _said(rows)
+    return keys_N, np.zeros(len(rows)) if said_N is None else said_N
+
+
+def _said(rows: PairRows) -> Scores | None:
+    """(N,) the scores or the margins; None if the rows have neither."""
+    return rows.margins_N if rows.scores_N is None else rows.scores_N
 
 
 def _texts(rows: LabelledRows | PairRows) -> list[Texts]:
@@ -210,19 +223,23 @@ def _lengths(rows: LabelledRows | PairRows) -> dict[str, int]:
     return {ends[i]: bars[i] for i in range(used[0], used[-1] + 1)}
 
 
-def _range(scores_N: Any) -> dict[str, float]:  # noqa: ANN401  an array of any shape
+def _range(said_N: Scores | None) -> dict[str, float] | None:
+    if said_N is None:
+        return None
     return {
-        "least": float(scores_N.min()),
-        "mean": float(scores_N.mean()),
-        "greatest": float(scores_N.max()),
+        "least": float(said_N.min()),
+        "mean": float(said_N.mean()),
+        "greatest": float(said_N.max()),
     }
 
 
 def _sample(rows: LabelledRows | PairRows, index: int) -> str:
     if isinstance(rows, LabelledRows):
         return f"{_item(rows.items, index)} is {shown(rows.labels[index])}"
-    score = "" if rows.scores_N is None else f", {rows.scores_N[index]:g}"
-    return f"{_item(rows.left, index)} with {_item(rows.right, index)}{score}"
+    told = f"{_item(rows.left, index)} with {_item(rows.right, index)}"
+    if rows.margins_N is not None:
+        return f"{told}, {rows.margins_N[index]:g} above {_item(rows.negatives[0], index)}"
+    return told if rows.scores_N is None else f"{told}, {rows.scores_N[index]:g}"
 
 
 def _item(items: Items, index: int) -> str:
@@ -243,5 +260,8 @@ def _problems(rows: LabelledRows | PairRows, conflicts: int) -> list[str]:
         if conflicts:
             found.append(f"{conflicts:,} items stand under more than one label")
     elif conflicts:
-        found.append(f"{conflicts:,} pairs have more than one score")
+        what = "pairs have more than one score"
+        if rows.margins_N is not None:
+            what = "triplets have more than one margin"
+        found.append(f"{conflicts:,} {what}")
     return found
