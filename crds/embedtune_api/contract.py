@@ -26,6 +26,7 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 TERMINATION_MAX_BYTES: Final = 4096
 METRICS_PORT: Final = 8080
 CONTAINER: Final = "trainer"
+"""Of the training pod, and of the one that removes a model."""
 MANIFEST: Final = "manifest.json"
 CHECKPOINTS: Final = "checkpoints"
 """The folder beside the model's files that holds a run's checkpoints, until the model is there."""
@@ -86,6 +87,10 @@ OOM_EXIT_CODE: Final = 137
 """SIGKILL; from a container that still exists this is the kernel's out-of-memory killer."""
 FINAL_EXIT_CODES: Final = (*sorted(c for c in ExitCode if c.final), OOM_EXIT_CODE)
 """What podFailurePolicy fails the Job on. With the same memory an OOM would only come again."""
+SIGTERM_EXIT_CODE: Final = 128 + 15
+"""SIGTERM before the trainer listens to it."""
+STOPPED_EXIT_CODES: Final = (int(ExitCode.INTERRUPTED), SIGTERM_EXIT_CODE)
+"""What podFailurePolicy does not count: the trainer was told to stop, as by a suspension."""
 
 
 class Metric:

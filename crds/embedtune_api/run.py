@@ -41,6 +41,12 @@ class Output(ApiModel):
     """
     onnx: Onnx | None = None
     """Which graphs, where formats has onnx. Default: one in float32."""
+    retain: bool = True
+    """
+    Whether the model stays when the FineTuneJob is deleted. With false, a finalizer holds the
+    deletion back until a pod with the job's own credentials has removed PREFIX/NAMESPACE/NAME/UID/,
+    ten minutes at most. Default true.
+    """
 
     model_config = ConfigDict(json_schema_extra=cel(_SAFETENSORS, _ONNX))
 
@@ -102,19 +108,47 @@ class Resources(ApiModel):
     """Memory, for example 16Gi. Default: the platform's."""
 
 
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+
+
 class RunPolicy(ApiModel):
     """When to retry, to give up and to clean up."""
 
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """
-    Failures that are retried before the job fails; what no retry can mend fails at once. Default 3.
+    Failures that are retried before the job fails; what no retry can mend fails at once. A pod
+    that was evicted, preempted, deleted or lost with its node is replaced and not counted. Default
+    3.
     """
-    active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds after which a job that is not done fails. Default: none."""
+    active_deadline_seconds: Seconds | None = None
+    """
+    Seconds after which a job that is not done fails, retries and waiting included. They begin anew
+    when a suspended job is resumed. Default: none.
+    """
+    pending_deadline_seconds: Seconds | None = None
+    """
+    Seconds after which a job fails that has no running pod, be it for want of a node, an image, a
+    Secret or quota. They begin anew after a failed attempt and when a suspended job is resumed.
+    Default: none.
+    """
+    on_out_of_memory: Literal["fail", "moreMemory"] = "fail"
+    """
+    What follows when the pod runs out of memory: fail, or moreMemory for one more attempt with
+    twice the memory, which goes on from the last checkpoint. Default fail.
+    """
     checkpoints: Checkpoints = Checkpoints()
-    """What a retry goes on from. Default: a checkpoint every 10 minutes, the newest 2 kept."""
+    """
+    What a retry goes on from. Cannot be changed. Default: a checkpoint every 10 minutes, the newest
+    2 kept.
+    """
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """
-    Seconds after which a finished job's pod and its logs are removed. The FineTuneJob and the
-    model stay. Default: never.
+    Seconds after which a finished job's pod and its logs are removed, and the FineTuneJob itself
+    if ttlPolicy says so. The model stays unless output.retain is false. Default: never.
+    """
+    ttl_policy: Literal["pods", "job"] = "pods"
+    """
+    What ttlSecondsAfterFinished removes: pods, or job for the FineTuneJob with all its own. A job
+    that Argo CD, Flux or Helm keeps track of stays in either case: they would make it, and so train
+    it, again. Default pods.
     """

@@ -116,7 +116,7 @@ def _columns() -> list[JsonObject]:
         return {"name": name, "type": kind, "jsonPath": path, "description": description} | priority
 
     return [
-        column("State", ".status.state", "Pending, Running, Complete or Failed."),
+        column("State", ".status.state", "Pending, Running, Suspended, Complete or Failed."),
         column("Progress", ".status.progress.summary", "Share of the training steps done."),
         column("Before", ".status.metrics.headline.before", "Headline metric of the backbone."),
         column("After", ".status.metrics.headline.after", "Headline metric of the tuned model."),
@@ -134,6 +134,8 @@ def custom_resource_definition() -> JsonObject:
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
     }
+    # without it, kstatus takes a job that no operator has seen yet for one that is settled
+    status["default"] = {"observedGeneration": -1}
     name_rule = {
         "rule": f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
         "message": f"metadata.name must be at most {NAME_MAX} characters of a-z, 0-9 and -,"

@@ -32,7 +32,20 @@ __all__ = [
     "Training",
 ]
 
-_FIXED = ("model", "data", "objective", "training", "output", "storage", "resources", "loggers")
+_MODELS_ORIGIN = "the model is made of what the job began with"
+_IN_THE_POD = "the pod that runs was made with it"
+_FIXED = {
+    "model": _MODELS_ORIGIN,
+    "data": _MODELS_ORIGIN,
+    "objective": _MODELS_ORIGIN,
+    "training": _MODELS_ORIGIN,
+    "output": "checkpoints and model lie there",
+    "storage": _IN_THE_POD,
+    "resources": _IN_THE_POD,
+    "loggers": _IN_THE_POD,
+    "runPolicy.checkpoints": _IN_THE_POD,
+}
+"""What cannot be changed, and why."""
 
 
 class FineTuneJobSpec(ApiModel):
@@ -54,17 +67,23 @@ class FineTuneJobSpec(ApiModel):
     """What the training pod asks for. Cannot be changed."""
     loggers: Loggers = Loggers()
     """Other tools that are told of the training. Cannot be changed."""
+    suspend: bool = False
+    """
+    True stops the job: its pod has a minute to write a checkpoint, and frees what it held. False
+    lets it go on from there. Can be changed at any time until the job is finished. Default false.
+    """
     run_policy: RunPolicy = RunPolicy()
-    """When to retry, to give up and to clean up."""
+    """When to retry, to give up and to clean up. Can be changed, checkpoints aside."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
             *(
                 (
                     f"self.{name} == oldSelf.{name}",
-                    f"spec.{name} cannot be changed once set: create another FineTuneJob",
+                    f"spec.{name} cannot be changed once set, since {why}: create another"
+                    " FineTuneJob",
                 )
-                for name in _FIXED
+                for name, why in _FIXED.items()
             ),
             (
                 "type(self.training.batchSize) == string"

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from embedtune_api.base import ApiModel
 
-State = Literal["Pending", "Running", "Complete", "Failed"]
+State = Literal["Pending", "Running", "Suspended", "Complete", "Failed"]
 
 
 class Condition(ApiModel):
     """One observation, as in metav1.Condition."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Running, Complete, Failed, ModelExported, Reconciling or Stalled."""
+    """Running, Suspended, Complete, Failed, ModelExported, Reconciling or Stalled."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: Annotated[
@@ -110,15 +110,17 @@ class FineTuneJobStatus(ApiModel):
     """Where the job is."""
 
     observed_generation: int | None = None
-    """The metadata.generation that this status is of."""
+    """The metadata.generation that this status is of; -1 before the operator has seen the job."""
     state: State = "Pending"
-    """The conditions in one word, for people: Pending, Running, Complete, Failed."""
+    """The conditions in one word, for people: Pending, Running, Suspended, Complete, Failed."""
     reason: str | None = None
     """The reason of the condition that state stands for."""
     conditions: tuple[Condition, ...] = ()
     """What is known, one entry a type."""
     job_name: str | None = None
     """The batch/v1 Job that runs the training."""
+    memory: str | None = None
+    """The pod's memory, where it was raised after an attempt that ran out of it."""
     start_time: str | None = None
     """When a pod first ran (RFC 3339)."""
     completion_time: str | None = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from embedtune_api import API_VERSION, KIND, PLURAL
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import Client, Conflict, JsonObject, NotFound, Refused
-from embedtune_operator.manifests import LABEL_JOB_UID, MANAGER
+from embedtune_operator.names import FINALIZER, LABEL_JOB_UID, MANAGER
 from embedtune_operator.turns import Turn
 from embedtune_operator.views import ChildJob, Pod, StoredJob
 
@@ -23,6 +23,20 @@ def job_path(namespace: str, name: str) -> str:
 def child_path(namespace: str, name: str) -> str:
     """URL path of a child Job."""
     return f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
+
+
+def _very(job: StoredJob) -> JsonObject:
+    """What an apply begins with to be refused unless the job is the one that is meant."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "name": job.id.name,
+            "namespace": job.id.namespace,
+            "uid": job.id.uid,
+            "resourceVersion": str(job.id.resource_version),
+        },
+    }
 
 
 class Applier:
@@ -73,19 +87,32 @@ class Applier:
             Conflict: it has changed since, and the decision must be made again.
             NotFound: it has gone.
         """
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {
-                "name": job.id.name,
-                "namespace": job.id.namespace,
-                "uid": job.id.uid,
-                "resourceVersion": str(job.id.resource_version),
-            },
-            "status": status,
-        }
         path = f"{job_path(job.id.namespace, job.id.name)}/status"
+        body = _very(job) | {"status": status}
         self._cache.put_job(StoredJob.of(await self._client.apply(path, body)))
+
+    async def set_finalizer(self, job: StoredJob, *, there: bool) -> None:
+        """Have the operator's finalizer on that very job, or not; no other is touched.
+
+        Raises:
+            Conflict: it has changed since, and the decision must be made again.
+            NotFound: it has gone.
+        """
+        body = _very(job)
+        if there:  # what an apply leaves out that the same manager applied before is taken away
+            body["metadata"]["finalizers"] = [FINALIZER]
+        answer = await self._client.apply(job_path(job.id.namespace, job.id.name), body)
+        self._cache.put_job(StoredJob.of(answer))
+
+    async def delete(self, job: StoredJob) -> None:
+        """Delete that very job, and its children after it.
+
+        Raises:
+            Conflict: it has changed since, and the decision must be made again.
+            NotFound: it has gone.
+        """
+        path = job_path(job.id.namespace, job.id.name)
+        await self._client.delete(path, job.id.uid, job.id.resource_version)
 
     async def tell(self, job: StoredJob, turn: Turn, now: datetime) -> None:
         """Post one Event; one that was posted before, or is refused, is let go.
@@ -131,9 +158,9 @@ class Applier:
         return True
 
     async def confirm(self, job: StoredJob, child_name: str) -> None:
-        """Read the job's child and pods from the API server itself."""
+        """Read the job's child of this name, and its pods, from the API server itself."""
         namespace, uid = job.id.namespace, job.id.uid
-        held = self._cache.child_of(uid)
+        held = self._cache.child_of(uid, child_name)
         raw = await self._client.get(child_path(namespace, child_name))
         if held is not None and (raw is None or raw["metadata"]["uid"] != held.id.uid):
             self._cache.remove_child(held.id.uid)

@@ -81,7 +81,7 @@ class Cache:
         self.jobs: Shelf[StoredJob] = Shelf()
         self.children: Shelf[ChildJob] = Shelf()
         self.pods: Shelf[Pod] = Shelf()
-        self._child_of: dict[str, str] = {}
+        self._children_of: dict[str, set[str]] = {}
         self._pods_of: dict[str, set[str]] = {}
 
     def put_job(self, job: StoredJob) -> bool:
@@ -92,7 +92,7 @@ class Cache:
         """Take a child Job in; whether it is news."""
         news = self.children.put(child)
         if news and child.owner:
-            self._child_of[child.owner] = child.id.uid
+            self._children_of.setdefault(child.owner, set()).add(child.id.uid)
         return news
 
     def put_pod(self, pod: Pod) -> bool:
@@ -109,8 +109,10 @@ class Cache:
     def remove_child(self, uid: str) -> ChildJob | None:
         """A child Job is deleted."""
         child = self.children.remove(uid)
-        if child is not None and self._child_of.get(child.owner) == uid:
-            del self._child_of[child.owner]
+        if child is not None and (uids := self._children_of.get(child.owner)):
+            uids.discard(uid)
+            if not uids:
+                del self._children_of[child.owner]
         return child
 
     def remove_pod(self, uid: str) -> Pod | None:
@@ -122,9 +124,11 @@ class Cache:
                 del self._pods_of[pod.job_uid]
         return pod
 
-    def child_of(self, job_uid: str) -> ChildJob | None:
-        """The child Job of a FineTuneJob."""
-        return self.children.get(self._child_of.get(job_uid, ""))
+    def child_of(self, job_uid: str, name: str) -> ChildJob | None:
+        """The FineTuneJob's Job of this name; of two, the one that was made last."""
+        found = map(self.children.get, self._children_of.get(job_uid, ()))
+        named = [child for child in found if child is not None and child.id.name == name]
+        return max(named, key=lambda child: child.id.resource_version, default=None)
 
     def pods_of(self, job_uid: str) -> tuple[Pod, ...]:
         """A FineTuneJob's pods, oldest first."""

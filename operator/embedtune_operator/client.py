@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from embedtune_operator.connection import OWN_CALL, Connection
-from embedtune_operator.manifests import MANAGER
+from embedtune_operator.names import MANAGER
 
 JsonObject = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -73,6 +73,12 @@ class Client:
     async def create(self, path: str, body: JsonObject) -> JsonObject:
         """Create; Conflict if it is there."""
         return await self._call("POST", path, body, params={"fieldManager": MANAGER})
+
+    async def delete(self, path: str, uid: str, resource_version: int) -> None:
+        """Delete that very object, and what it owns after it; Conflict if it has changed since."""
+        conditions = {"uid": uid, "resourceVersion": str(resource_version)}
+        body = {"propagationPolicy": "Background", "preconditions": conditions}
+        await self._call("DELETE", path, body)
 
     async def get(self, path: str) -> JsonObject | None:
         """The object, or None if there is none."""

@@ -1,15 +1,15 @@
 """A finding in the form of Kubernetes conditions.
 
-Running, Complete, Failed and ModelExported say what the job is. Reconciling and Stalled follow
-kstatus, which Flux, Argo CD and kpt judge by: Reconciling is True until the trainer runs, Stalled
-is True when nothing will move without a person.
+Running, Suspended, Complete, Failed and ModelExported say what the job is. Reconciling and Stalled
+follow kstatus, which Flux and kpt judge by, as it judges a batch/v1 Job: Reconciling is True until
+the trainer runs or the job is suspended, Stalled is True when nothing will move without a person.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from embedtune_api.status import Condition
-from embedtune_operator.findings import Finding
+from embedtune_operator.scene import Finding
 
 TERMINAL = ("Complete", "Failed")
 
@@ -30,10 +30,13 @@ def conditions(
     complete, failed = finding.state == "Complete", finding.state == "Failed"
     holds = {
         "Running": finding.running,
+        "Suspended": finding.suspended,
         "Complete": complete,
         "Failed": failed,
         "ModelExported": finding.result is not None,
-        "Reconciling": finding.state == "Pending" and not finding.stalled,
+        "Reconciling": not (
+            complete or failed or finding.running or finding.suspended or finding.stalled
+        ),
         "Stalled": finding.stalled,
     }
     old = {condition.type: condition for condition in before}

@@ -13,9 +13,11 @@ from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import Conflict, NotFound, Refused, Unavailable
 from embedtune_operator.conditions import is_finished
-from embedtune_operator.decide import Plan, decide
-from embedtune_operator.manifests import child_name
-from embedtune_operator.observe import Refusal, observe
+from embedtune_operator.decide import decide
+from embedtune_operator.names import FINALIZER, child_name
+from embedtune_operator.observe import Refusal, attempt, observe
+from embedtune_operator.plan import Plan
+from embedtune_operator.removal import decide_removal
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
@@ -93,19 +95,21 @@ class Controller:
         confirmed = False
         for _ in range(LOOKS):
             job = self._cache.jobs.get(uid)
-            if job is None or job.id.deleting is not None:
+            deleting = job is not None and job.id.deleting is not None
+            if job is None or (deleting and FINALIZER not in job.finalizers):
                 return None
             now = self._now()
             observed = observe(
                 self._cache,
-                uid,
+                job,
                 progress=self._scraper.progress,
                 refusal=self._refusals.get(uid),
                 confirmed=confirmed,
             )
-            plan = decide(job, observed, self._settings, now)
+            decision = decide_removal if deleting else decide
+            plan = decision(job, observed, self._settings, now)
             if plan.confirm:
-                await self._applier.confirm(job, child_name(job.id.name, uid))
+                await self._applier.confirm(job, child_name(job.id.name, uid, attempt(job)))
                 confirmed = True
                 continue
             try:
@@ -118,7 +122,7 @@ class Controller:
                 return None  # deleted meanwhile; its event is on the way
             except _TryAgain:
                 continue
-            if plan.events and is_finished(plan.status or {}):
+            if plan.finalizer or (plan.events and is_finished(plan.status or {})):
                 continue  # its result is safe now, so its child may be given its TTL
             return plan.again_after_s
         raise RetryLater("the job kept changing while it was decided about")
@@ -149,20 +153,19 @@ class Controller:
             await self._applier.tell(job, owed[0], now)
             del owed[0]
         self._owed.pop(uid, None)
+        if plan.finalizer is not None:
+            await self._applier.set_finalizer(job, there=plan.finalizer)
+            logger.info("finalizer %s", "put on" if plan.finalizer else "off", extra=_facts(job))
+        if plan.delete:
+            await self._applier.delete(job)
+            logger.info("deleted after its TTL", extra=_facts(job))
 
     def _wrote(self, job: StoredJob, plan: Plan) -> None:
         status = plan.status or {}
         if plan.events:
             logger.info(
                 plan.events[-1].message,
-                extra={
-                    "job": job.id.name,
-                    "namespace": job.id.namespace,
-                    "uid": job.id.uid,
-                    "generation": job.generation,
-                    "state": status.get("state"),
-                    "reason": status.get("reason"),
-                },
+                extra=_facts(job) | {"state": status.get("state"), "reason": status.get("reason")},
             )
         if status.get("state") in ("Complete", "Failed"):
             ended = self._trainer_ended.pop(job.id.uid, None)
@@ -175,6 +178,16 @@ class Controller:
         wait = min(REFUSAL_LONGEST_S, REFUSAL_FIRST_S * 2 ** min(attempts - 1, 10))
         retry_at = now + timedelta(seconds=wait)
         self._refusals[job.id.uid] = Refusal(kind, message, retry_at, attempts)
+
+
+def _facts(job: StoredJob) -> dict[str, object]:
+    """What every log line about a job holds."""
+    return {
+        "job": job.id.name,
+        "namespace": job.id.namespace,
+        "uid": job.id.uid,
+        "generation": job.generation,
+    }
 
 
 class _TryAgain(Exception):

@@ -1,62 +1,55 @@
 """From a job and what was observed to what should be done: pure, and the heart of the operator."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import PHASES
 from embedtune_api.job import FineTuneJob
-from embedtune_api.status import FineTuneJobStatus, Progress
+from embedtune_api.status import FineTuneJobStatus, LastFailure, Progress
 from embedtune_operator.conditions import conditions, is_finished
-from embedtune_operator.failures import failures_of
-from embedtune_operator.findings import Finding, Scene, find
-from embedtune_operator.manifests import child_job, child_name, config_map
-from embedtune_operator.observe import Observed
+from embedtune_operator.failures import failures_of, unknown_yet
+from embedtune_operator.findings import find
+from embedtune_operator.manifests import child_job, config_map
+from embedtune_operator.names import FINALIZER, child_name
+from embedtune_operator.observe import Observed, attempt
+from embedtune_operator.plan import Plan
+from embedtune_operator.pod import memory_of
+from embedtune_operator.scene import Finding, Scene
 from embedtune_operator.settings import Settings
-from embedtune_operator.turns import Turn, turns
-from embedtune_operator.views import ChildJob, StoredJob
+from embedtune_operator.turns import turns
+from embedtune_operator.views import ChildJob, StoredJob, parse_time
 
 JsonObject = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do, in this order."""
-
-    children: tuple[JsonObject, ...] = ()
-    """Children to make, each to be in place before the next."""
-    child_patch: JsonObject | None = None
-    """Merge patch for the child Job, for the few fields that may change in its life."""
-    status: JsonObject | None = None
-    """The status to write; None if it stands as it should."""
-    events: tuple[Turn, ...] = ()
-    """What to tell, once the status is written."""
-    confirm: bool = False
-    """Read child and pods from the API server and decide again; nothing else is set."""
-    again_after_s: float | None = None
-    """Decide again after this time at the latest."""
 
 
 def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """What to do for one job. The same arguments give the same plan, to the byte."""
     current = stored.status()
     if is_finished(current):
-        return _finished(stored, current, observed)
+        return _finished(stored, current, observed, now)
     before = _status_before(current)
     try:
         job = FineTuneJob.parse(stored.manifest())
     except InvalidJob as error:
         finding = Finding("Failed", reasons.BAD_SPEC, f"{error}", stalled=True)
         return _plan(stored, current, before, _status(stored, before, None, finding, now), finding)
+    if (
+        not job.spec.output.retain
+        and before.job_name is None
+        and FINALIZER not in stored.finalizers
+    ):
+        return Plan(finalizer=True)  # before anything is started that writes what is to be removed
     failures = failures_of(observed.child, observed.pods)
     scene = Scene(
         job=job,
-        child_name=child_name(stored.id.name, stored.id.uid),
+        attempt=attempt(stored),
         before=before,
         observed=observed,
         now=now,
+        memory=before.memory or memory_of(job, settings),
         failure=failures[-1] if failures else None,
     )
     finding = find(scene)
@@ -66,16 +59,21 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
         return Plan(again_after_s=finding.again_after_s)
     status = _status(stored, before, scene, finding, now)
     plan = _plan(stored, current, before, status, finding)
-    return Plan(
-        children=(config_map(job), child_job(job, settings)) if finding.make else (),
-        child_patch=_run_policy_patch(job, observed.child),
-        status=plan.status,
-        events=plan.events,
-        again_after_s=finding.again_after_s,
+    return replace(
+        plan,
+        children=_children(scene, settings, finding, status) if finding.make else (),
+        child_patch=_child_patch(job, observed.child, finding),
     )
 
 
-def _finished(stored: StoredJob, current: JsonObject, observed: Observed) -> Plan:
+def _children(
+    scene: Scene, settings: Settings, finding: Finding, status: FineTuneJobStatus
+) -> tuple[JsonObject, ...]:
+    number = scene.attempt + finding.follow
+    return config_map(scene.job), child_job(scene.job, settings, number, status.memory)
+
+
+def _finished(stored: StoredJob, current: JsonObject, observed: Observed, now: datetime) -> Plan:
     """A terminal condition is never taken back, and its job's children are never made again."""
     status = None
     if current.get("observedGeneration") != stored.generation:
@@ -84,11 +82,22 @@ def _finished(stored: StoredJob, current: JsonObject, observed: Observed) -> Pla
         job = FineTuneJob.parse(stored.manifest())
     except InvalidJob:
         return Plan(status=status)
-    child, ttl = observed.child, job.spec.run_policy.ttl_seconds_after_finished
-    patch = None
-    if child is not None and child.id.deleting is None and ttl != child.ttl_s:
-        patch = {"spec": {"ttlSecondsAfterFinished": ttl}}
-    return Plan(child_patch=patch, status=status)
+    patch = _ttl_patch(job, observed.child)
+    left_s = None if stored.tracked else _left_s(job, current, now)
+    if left_s is not None and left_s <= 0:
+        return Plan(delete=True)
+    return Plan(child_patch=patch, status=status, again_after_s=left_s)
+
+
+def _left_s(job: FineTuneJob, current: JsonObject, now: datetime) -> float | None:
+    """Seconds that a finished job itself has to live; None without an end."""
+    policy = job.spec.run_policy
+    if policy.ttl_policy != "job" or policy.ttl_seconds_after_finished is None:
+        return None
+    finished = parse_time(current.get("completionTime"))
+    if finished is None:
+        return None
+    return (finished + timedelta(seconds=policy.ttl_seconds_after_finished) - now).total_seconds()
 
 
 def _status_before(current: JsonObject) -> FineTuneJobStatus:
@@ -127,26 +136,38 @@ def _status(
     result = finding.result
     finished = finding.state in ("Complete", "Failed")
     begun = [p.started for p in observed.pods if p.started is not None]
-    failure = (scene.failure if scene else None) or before.last_failure
+    fresh = unknown_yet(failures_of(observed.child, observed.pods), before.last_failure)
+    failures = before.restarts + len(fresh)
     return FineTuneJobStatus(
         observed_generation=stored.generation,
         state=finding.state,
         reason=finding.reason,
         conditions=conditions(before.conditions, finding, stored.generation, stamp),
-        job_name=before.job_name if scene is None else scene.child_name,
+        job_name=_job_name(scene, before, finding),
+        memory=finding.memory or before.memory,
         start_time=before.start_time or (min(begun) if begun else None),
         completion_time=stamp if finished else None,
-        restarts=max(before.restarts, _failed_attempts(observed)),
+        restarts=max(failures, observed.child.failed if observed.child else 0),
         progress=_progress(before, observed, finding),
         metrics=result.metrics if result else before.metrics,
         model=result.model if result else None,
-        last_failure=failure,
+        last_failure=_last_failure(scene, before),
     )
 
 
-def _failed_attempts(observed: Observed) -> int:
-    counted = observed.child.failed if observed.child else 0
-    return max(counted, len(failures_of(observed.child, observed.pods)))
+def _last_failure(scene: Scene | None, before: FineTuneJobStatus) -> LastFailure | None:
+    """The newest; of a pod that goes, more is known once it is gone."""
+    known, found = before.last_failure, scene.failure if scene else None
+    if found is None or (known is not None and not unknown_yet([found], known)):
+        return found if found and known and found.pod_name == known.pod_name else known
+    return found
+
+
+def _job_name(scene: Scene | None, before: FineTuneJobStatus, finding: Finding) -> str | None:
+    if scene is None or not (finding.make or finding.follow or scene.observed.child):
+        return before.job_name
+    meta = scene.job.metadata
+    return child_name(meta.name, meta.uid, scene.attempt + finding.follow)
 
 
 def _progress(before: FineTuneJobStatus, observed: Observed, finding: Finding) -> Progress | None:
@@ -163,20 +184,33 @@ def _progress(before: FineTuneJobStatus, observed: Observed, finding: Finding) -
                 "samples_per_second": None,
             }
         )
-    if finding.state == "Failed":
+    if finding.state in ("Failed", "Suspended"):
         return last
     if not finding.running:
         return None  # until the next attempt says where it goes on
     return observed.progress or (last if before.reason == reasons.TRAINING else None)
 
 
-def _run_policy_patch(job: FineTuneJob, child: ChildJob | None) -> JsonObject | None:
+def _child_patch(job: FineTuneJob, child: ChildJob | None, finding: Finding) -> JsonObject | None:
+    """What of the child Job is not as it should be, of that which can be changed."""
     if child is None or child.id.deleting is not None:
         return None
+    if child.ended:  # its result is in the status, or it is followed by another
+        return _ttl_patch(job, child) if finding.follow else None
     policy = job.spec.run_policy
+    deadline_s = 1 if finding.stop else policy.active_deadline_seconds  # long past
     spec: JsonObject = {}
     if child.backoff_limit != policy.backoff_limit:
         spec["backoffLimit"] = policy.backoff_limit
-    if child.active_deadline_s != policy.active_deadline_seconds:
-        spec["activeDeadlineSeconds"] = policy.active_deadline_seconds
+    if child.active_deadline_s != deadline_s:
+        spec["activeDeadlineSeconds"] = deadline_s
+    if child.suspend != job.spec.suspend:
+        spec["suspend"] = job.spec.suspend
     return {"spec": spec} if spec else None
+
+
+def _ttl_patch(job: FineTuneJob, child: ChildJob | None) -> JsonObject | None:
+    ttl_s = job.spec.run_policy.ttl_seconds_after_finished
+    if child is None or child.id.deleting is not None or ttl_s == child.ttl_s:
+        return None
+    return {"spec": {"ttlSecondsAfterFinished": ttl_s}}

@@ -40,11 +40,39 @@ def train_result(message: str) -> TrainResult:
 
 
 def failures_of(child: ChildJob | None, pods: Sequence[Pod]) -> list[LastFailure]:
-    """Why attempts failed, oldest first; a pod that the deadline took has not failed by itself."""
-    ended = child.condition("Failed", "FailureTarget") if child else None
+    """Why attempts of the present child Job failed, oldest first.
+
+    A pod that was deleted because of the deadline or a suspension has not failed by itself.
+    """
+    if child is None:
+        return []
+    ended = child.condition("Failed", "FailureTarget")
     by_deadline = ended is not None and ended.reason == "DeadlineExceeded"
-    found = [failure for pod in pods if (failure := failure_of(pod)) is not None]
-    return [f for f in found if not (by_deadline and f.reason == reasons.POD_DELETED)]
+    found = []
+    for pod in pods:
+        failure = failure_of(pod)
+        taken = by_deadline or child.suspended_away(pod)
+        if failure is not None and not (taken and failure.reason == reasons.POD_DELETED):
+            found.append(failure)
+    return found
+
+
+def unknown_yet(
+    failures: Sequence[LastFailure], known: LastFailure | None
+) -> Sequence[LastFailure]:
+    """Of failures, oldest first, those that came after the one that is known."""
+    if known is None:
+        return failures
+    names = [failure.pod_name for failure in failures]
+    if known.pod_name in names:
+        return failures[names.index(known.pod_name) + 1 :]
+    return [failure for failure in failures if (failure.time or "") >= (known.time or "")]
+
+
+def is_final(failure: LastFailure) -> bool:
+    """Whether podFailurePolicy ends the Job on it."""
+    final = failure.exit_code in contract.FINAL_EXIT_CODES
+    return final and failure.reason != reasons.EVICTED
 
 
 def failure_of(pod: Pod) -> LastFailure | None:
@@ -72,9 +100,11 @@ def _cause(pod: Pod, ended: Terminated | None) -> tuple[str, str]:
         return reasons.OOM_KILLED, (
             f"the trainer needed more than its memory limit of {pod.memory or 'the node'}: make the"
             f" job again with spec.resources.memory above {pod.memory or 'that'}, or with a lower"
-            " spec.training.batchSize or spec.model.maxSeqLength"
+            " spec.training.microBatch (which changes nothing else), batchSize or"
+            " spec.model.maxSeqLength"
         )
-    if pod.id.deleting is not None:
+    own_word = ended is not None and ended.exit_code in [code for code in ExitCode if code.final]
+    if pod.id.deleting is not None and not own_word:
         return reasons.POD_DELETED, f"the pod {pod.id.name} was deleted while it ran"
     if ended is None:
         node = pod.reason in _NODE_REASONS

@@ -13,7 +13,7 @@ from embedtune_api import GROUP, PLURAL, VERSION
 from embedtune_operator.cache import Cache
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
-from embedtune_operator.manifests import CHILD_SELECTOR
+from embedtune_operator.names import CHILD_SELECTOR
 from embedtune_operator.settings import Settings
 from embedtune_operator.views import ChildJob, Pod, StoredJob
 from embedtune_operator.watching import Watched

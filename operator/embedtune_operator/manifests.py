@@ -1,39 +1,35 @@
-"""The children of a FineTuneJob as plain objects: functions of the job, no I/O.
-
-Both children are named after the job and its uid. So the name is the same however often it is
-worked out (nothing is made twice), and a job that is deleted and made again under its old name
-never meets the children of the first.
-"""
+"""The children of a FineTuneJob as plain objects: functions of the job, no I/O."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from embedtune_api import API_VERSION, KIND, contract
 from embedtune_api.job import FineTuneJob
-from embedtune_operator.pod import pod_template
+from embedtune_operator.names import (
+    LABEL_JOB_NAME,
+    LABEL_JOB_UID,
+    LABEL_MANAGED_BY,
+    MANAGER,
+    child_name,
+    remover_name,
+)
+from embedtune_operator.pod import pod_template, remover_template
 from embedtune_operator.settings import Settings
 
 JsonObject = dict[str, Any]
 
-MANAGER = "embedtune-operator"
-"""Field manager, value of the managed-by label, reporting component of events."""
-LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
-LABEL_JOB_NAME = "embedtune.dev/job-name"
-LABEL_JOB_UID = "embedtune.dev/job-uid"
-CHILD_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_JOB_UID}"
-"""What the operator's children, and nothing else, are found by."""
+REMOVAL_LIMIT_S = 600
+"""How long a deletion is held back for the model to be removed."""
+REMOVER_KEPT_S = 300
+"""How long the pod that removed a model, and its log, are kept."""
 
 
-def child_name(job_name: str, job_uid: str) -> str:
-    """Name of the ConfigMap and of the batch/v1 Job."""
-    return f"{job_name}-{job_uid.replace('-', '')[:8]}"
-
-
-def labels(job: FineTuneJob) -> dict[str, str]:
+def labels(job: FineTuneJob, component: str = "trainer") -> dict[str, str]:
     """Labels of every child, its pods among them."""
     return {
         "app.kubernetes.io/name": "embedtune",
-        "app.kubernetes.io/component": "trainer",
+        "app.kubernetes.io/component": component,
         LABEL_MANAGED_BY: MANAGER,
         LABEL_JOB_NAME: job.metadata.name,
         LABEL_JOB_UID: job.metadata.uid,
@@ -45,18 +41,26 @@ def config_map(job: FineTuneJob) -> JsonObject:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(job),
+        "metadata": _metadata(job, child_name(job.metadata.name, job.metadata.uid)),
         "data": {contract.JOB_KEY: json.dumps(job.trainer_input(), indent=1, sort_keys=True)},
     }
 
 
-def child_job(job: FineTuneJob, settings: Settings) -> JsonObject:
+def child_job(
+    job: FineTuneJob, settings: Settings, attempt: int = 1, memory: str | None = None
+) -> JsonObject:
     """The batch/v1 Job that runs the trainer.
 
     ttlSecondsAfterFinished is not here: it is set once the result is in the status, so that the
     pod that holds the result in its termination message cannot be swept away unread.
+
+    Args:
+        job: what to run.
+        settings: the platform's.
+        attempt: see names.child_name.
+        memory: the pod's, in place of the spec's.
     """
-    policy = job.spec.run_policy
+    meta, policy = job.metadata, job.spec.run_policy
     spec: JsonObject = {
         "completions": 1,
         "parallelism": 1,
@@ -68,18 +72,12 @@ def child_job(job: FineTuneJob, settings: Settings) -> JsonObject:
                     "action": "Ignore",
                     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
                 },
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": contract.CONTAINER,
-                        "operator": "In",
-                        "values": [int(code) for code in contract.FINAL_EXIT_CODES],
-                    },
-                },
+                _on_exit("Ignore", contract.STOPPED_EXIT_CODES),
+                _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
         },
         "template": pod_template(
-            job, settings, labels(job), child_name(job.metadata.name, job.metadata.uid)
+            job, settings, labels(job), child_name(meta.name, meta.uid), memory
         ),
     }
     if policy.active_deadline_seconds is not None:
@@ -87,15 +85,51 @@ def child_job(job: FineTuneJob, settings: Settings) -> JsonObject:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(job),
+        "metadata": _metadata(job, child_name(meta.name, meta.uid, attempt)),
         "spec": spec,
     }
 
 
-def _metadata(job: FineTuneJob) -> JsonObject:
+def remover_job(job: FineTuneJob, settings: Settings) -> JsonObject:
+    """The batch/v1 Job that removes a deleted FineTuneJob's model, with the user's own Secret.
+
+    It has no owner: a deletion in the foreground would take it along before it has done its work.
+    """
     meta = job.metadata
     return {
-        "name": child_name(meta.name, meta.uid),
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": remover_name(meta.name, meta.uid),
+            "namespace": meta.namespace,
+            "labels": labels(job, "remover"),
+        },
+        "spec": {
+            "backoffLimit": 3,
+            "activeDeadlineSeconds": REMOVAL_LIMIT_S,
+            "ttlSecondsAfterFinished": REMOVER_KEPT_S,
+            "podFailurePolicy": {"rules": [_on_exit("FailJob", contract.FINAL_EXIT_CODES)]},
+            "template": remover_template(job, settings, labels(job, "remover")),
+        },
+    }
+
+
+def _on_exit(action: str, codes: Iterable[int]) -> JsonObject:
+    """A rule of podFailurePolicy about the trainer's exit codes."""
+    return {
+        "action": action,
+        "onExitCodes": {
+            "containerName": contract.CONTAINER,
+            "operator": "In",
+            "values": [int(code) for code in codes],
+        },
+    }
+
+
+def _metadata(job: FineTuneJob, name: str) -> JsonObject:
+    meta = job.metadata
+    return {
+        "name": name,
         "namespace": meta.namespace,
         "labels": labels(job),
         "ownerReferences": [

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from embedtune_api.status import Progress
 from embedtune_operator.cache import Cache
-from embedtune_operator.views import ChildJob, Pod
+from embedtune_operator.names import attempt_of, child_name, remover_name
+from embedtune_operator.views import ChildJob, Pod, StoredJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +31,36 @@ class Observed:
     refusal: Refusal | None = None
     confirmed: bool = False
     """Whether child and pods were just read from the API server and not only from the watches."""
+    remover: ChildJob | None = None
+    """The Job that removes the model of a deleted FineTuneJob."""
+    remover_pods: tuple[Pod, ...] = ()
+    """Its pods, oldest first."""
+
+
+def attempt(job: StoredJob) -> int:
+    """Which of its Jobs a FineTuneJob has now, from 1; as its status says."""
+    return attempt_of(job.status().get("jobName"), job.id.name, job.id.uid)
 
 
 def observe(
     cache: Cache,
-    job_uid: str,
+    job: StoredJob,
     *,
     progress: dict[str, Progress],
     refusal: Refusal | None,
     confirmed: bool,
 ) -> Observed:
     """Read one job's world from the cache; progress is by pod uid."""
-    child = cache.child_of(job_uid)
-    pods = cache.pods_of(job_uid)
+    name, uid = job.id.name, job.id.uid
+    child = cache.child_of(uid, child_name(name, uid, attempt(job)))
+    remover = cache.child_of(uid, remover_name(name, uid))
+    pods = cache.pods_of(uid)
+    removing = tuple(pod for pod in pods if remover and pod.owner == remover.id.uid)
     if child is not None:
         # labels are anyone's to set in that namespace; the owner reference must agree
         pods = tuple(pod for pod in pods if pod.owner == child.id.uid)
+    else:
+        pods = tuple(pod for pod in pods if pod not in removing)
     running = [pod for pod in pods if pod.running]
     return Observed(
         child=child,
@@ -53,4 +68,6 @@ def observe(
         progress=progress.get(running[-1].id.uid) if running else None,
         refusal=refusal,
         confirmed=confirmed,
+        remover=remover,
+        remover_pods=removing,
     )

@@ -1,4 +1,7 @@
-"""The training pod: isolated, without an API token, within the restricted Pod Security Standard."""
+"""The pods of a job: isolated, without an API token, within the restricted Pod Security Standard.
+
+One trains; where output.retain is false, another removes the model after the job's deletion.
+"""
 
 import math
 from pathlib import PurePosixPath
@@ -15,13 +18,68 @@ JsonObject = dict[str, Any]
 USER_ID = 65532
 GPU = "nvidia.com/gpu"
 GRACE_PERIOD_S = 60
+REMOVER_LIMITS = {"cpu": "500m", "memory": "512Mi"}
 
 
 def pod_template(
-    job: FineTuneJob, settings: Settings, labels: dict[str, str], config_map: str
+    job: FineTuneJob,
+    settings: Settings,
+    labels: dict[str, str],
+    config_map: str,
+    memory: str | None = None,
 ) -> JsonObject:
-    """The template of the child Job's pods."""
+    """The template of the child Job's pods; memory is in place of the spec's."""
     limits = _resources(job, settings)
+    if memory is not None:
+        limits["memory"] = memory
+    claims = [(f"claim-{i}", claim) for i, claim in enumerate(job.spec.claims)]
+    container = _container(settings, limits) | {
+        "command": ["python3", "-m", "embedtune_trainer"],
+        "env": _environment(job, settings, limits) + _hub_key(job) + _loggers_keys(job),
+        "ports": [{"name": "metrics", "containerPort": contract.METRICS_PORT}],
+        "volumeMounts": [
+            {
+                "name": "job",
+                "mountPath": str(PurePosixPath(contract.JOB_FILE).parent),
+                "readOnly": True,
+            },
+            {"name": "work", "mountPath": contract.WORK_DIR},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  the pod's own, not the node's
+            *(
+                {"name": name, "mountPath": f"{contract.PVC_DIR}/{claim}", "readOnly": True}
+                for name, claim in claims
+            ),
+        ],
+    }
+    volumes: list[JsonObject] = [
+        {"name": "job", "configMap": {"name": config_map}},
+        {"name": "work", "emptyDir": {"sizeLimit": settings.scratch_size}},
+        # data loader processes pass tensors through it, and the default of 64 MiB is too small
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        *(
+            {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+            for name, claim in claims
+        ),
+    ]
+    spec = _spec(settings, container, volumes)
+    if GPU in limits:
+        spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def remover_template(job: FineTuneJob, settings: Settings, labels: dict[str, str]) -> JsonObject:
+    """The template of the pod that removes the job's model with the job's own S3 credentials."""
+    container = _container(settings, REMOVER_LIMITS) | {
+        # the URI is one word of the command: no shell reads it
+        "command": ["python3", "-m", "embedtune_trainer.cli", "remove", job.output_uri],
+        "env": _environment(job, settings, REMOVER_LIMITS),
+        "volumeMounts": [{"name": "work", "mountPath": contract.WORK_DIR}],
+    }
+    volumes = [{"name": "work", "emptyDir": {"sizeLimit": "100Mi"}}]
+    return {"metadata": {"labels": labels}, "spec": _spec(settings, container, volumes)}
+
+
+def _spec(settings: Settings, container: JsonObject, volumes: list[JsonObject]) -> JsonObject:
     spec: JsonObject = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_PERIOD_S,
@@ -34,33 +92,19 @@ def pod_template(
             "fsGroup": USER_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(job, settings, limits)],
-        "volumes": [
-            {"name": "job", "configMap": {"name": config_map}},
-            {"name": "work", "emptyDir": {"sizeLimit": settings.scratch_size}},
-            # data loader processes pass tensors through it, and the default of 64 MiB is too small
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},
-            *(
-                {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-                for name, claim in _claims(job)
-            ),
-        ],
+        "containers": [container],
+        "volumes": volumes,
     }
-    if GPU in limits:
-        spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
     if settings.trainer_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.trainer_pull_secrets]
-    return {"metadata": {"labels": labels}, "spec": spec}
+    return spec
 
 
-def _container(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -> JsonObject:
+def _container(settings: Settings, limits: dict[str, str]) -> JsonObject:
     return {
         "name": contract.CONTAINER,
         "image": settings.trainer_image,
         "imagePullPolicy": settings.trainer_pull_policy,
-        "command": ["python3", "-m", "embedtune_trainer"],
-        "env": _environment(job, settings, limits),
-        "ports": [{"name": "metrics", "containerPort": contract.METRICS_PORT}],
         "resources": {"requests": dict(limits), "limits": dict(limits)},
         "terminationMessagePath": contract.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -69,25 +113,12 @@ def _container(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -> 
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {
-                "name": "job",
-                "mountPath": str(PurePosixPath(contract.JOB_FILE).parent),
-                "readOnly": True,
-            },
-            {"name": "work", "mountPath": contract.WORK_DIR},
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  the pod's own, not the node's
-            *(
-                {"name": name, "mountPath": f"{contract.PVC_DIR}/{claim}", "readOnly": True}
-                for name, claim in _claims(job)
-            ),
-        ],
     }
 
 
-def _claims(job: FineTuneJob) -> list[tuple[str, str]]:
-    """Volume name and claim of every pvc:// URI; the claims are of the job's own namespace."""
-    return [(f"claim-{i}", claim) for i, claim in enumerate(job.spec.claims)]
+def memory_of(job: FineTuneJob, settings: Settings) -> str:
+    """The pod's memory by spec and platform."""
+    return _resources(job, settings)["memory"]
 
 
 def _resources(job: FineTuneJob, settings: Settings) -> dict[str, str]:
@@ -125,10 +156,15 @@ def _environment(job: FineTuneJob, settings: Settings, limits: dict[str, str]) -
             if key == contract.ENV_SESSION_TOKEN:
                 source["optional"] = True
             env.append({"name": key, "valueFrom": {"secretKeyRef": source}})
-    if storage.hf_token_secret_ref is not None:
-        token = {"name": storage.hf_token_secret_ref.name, "key": contract.ENV_HF_TOKEN}
-        env.append({"name": contract.ENV_HF_TOKEN, "valueFrom": {"secretKeyRef": token}})
-    return env + _loggers_keys(job)
+    return env
+
+
+def _hub_key(job: FineTuneJob) -> list[JsonObject]:
+    secret = job.spec.storage.hf_token_secret_ref
+    if secret is None:
+        return []
+    token = {"name": secret.name, "key": contract.ENV_HF_TOKEN}
+    return [{"name": contract.ENV_HF_TOKEN, "valueFrom": {"secretKeyRef": token}}]
 
 
 def _loggers_keys(job: FineTuneJob) -> list[JsonObject]:

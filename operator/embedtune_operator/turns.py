@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from embedtune_api import reasons
 from embedtune_api.status import FineTuneJobStatus
-from embedtune_operator.findings import Finding
+from embedtune_operator.scene import Finding
 from embedtune_operator.views import Identity
 
 MESSAGE_MAX = 1000
-QUIET = (reasons.POD_PENDING,)
-"""Passed through on every way to training; the kubelet tells of it already."""
+QUIET = (reasons.POD_PENDING, reasons.SUSPENDING)
+"""Passed through on the way to what is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,17 @@ def turns(
 ) -> tuple[Turn, ...]:
     """The turns between two statuses."""
     told: list[Turn] = []
+    # the same may be told again of another attempt, or after another change of the spec
+    when = f"{after.observed_generation}/{after.restarts}"
     failure = after.last_failure
     if failure is not None and failure != before.last_failure and after.state != "Failed":
-        told.append(_turn(job, after, failure.reason, failure.message, warning=True))
+        told.append(turn(job, when, failure.reason, failure.message, warning=True))
     if after.reason not in (None, before.reason, *QUIET):
         message = finding.message
         if after.state == "Complete":
             message += _gain(after)
         warning = finding.stalled or after.reason in (reasons.RETRYING, reasons.UNSCHEDULABLE)
-        told.append(_turn(job, after, finding.reason, message, warning=warning))
+        told.append(turn(job, when, finding.reason, message, warning=warning))
     return tuple(told)
 
 
@@ -48,10 +50,9 @@ def _gain(status: FineTuneJobStatus) -> str:
     return f"; {headline.name} went from {headline.before} to {headline.after}"
 
 
-def _turn(
-    job: Identity, status: FineTuneJobStatus, reason: str, message: str, *, warning: bool
-) -> Turn:
+def turn(job: Identity, when: str, reason: str, message: str, *, warning: bool) -> Turn:
+    """One turn; at the same point of a job's life, the same is the same."""
     text = message if len(message) <= MESSAGE_MAX else message[: MESSAGE_MAX - 1] + "…"
-    key = f"{job.uid}/{status.restarts}/{reason}/{text}"
+    key = f"{job.uid}/{when}/{reason}/{text}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return Turn(f"{job.name}.{digest}", reason, text, warning)

@@ -8,19 +8,32 @@ well-formed, and what it does not promise (a status written by hand) must not st
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from embedtune_api import contract
-from embedtune_operator.manifests import LABEL_JOB_UID
+from embedtune_operator.names import LABEL_JOB_UID
 
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
 
 
-def parse_time(text: str | None) -> datetime | None:
+_TRACKING_LABELS = (
+    "app.kubernetes.io/instance",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+)
+_TRACKING_ANNOTATIONS = ("argocd.argoproj.io/tracking-id", "meta.helm.sh/release-name")
+
+
+def parse_time(text: object) -> datetime | None:
     """An API timestamp, or None if there is none."""
-    return datetime.fromisoformat(text) if text else None
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:  # a status can be written by hand
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,9 @@ class StoredJob:
 
     id: Identity
     generation: int
+    finalizers: tuple[str, ...]
+    tracked: bool
+    """Whether a tool that would make it again if it were deleted keeps track of it."""
     state: str
     reason: str
     body: bytes
@@ -73,6 +89,9 @@ class StoredJob:
         return cls(
             id=Identity.of(raw),
             generation=meta.get("generation", 1),
+            finalizers=tuple(meta.get("finalizers") or ()),
+            tracked=any(label in (meta.get("labels") or ()) for label in _TRACKING_LABELS)
+            or any(note in (meta.get("annotations") or ()) for note in _TRACKING_ANNOTATIONS),
             state=str(status.get("state") or "Pending"),
             reason=str(status.get("reason") or ""),
             body=json.dumps([body, status], separators=(",", ":")).encode(),
@@ -108,6 +127,10 @@ class ChildJob:
     conditions: tuple[Condition, ...]
     failed: int
     started: str | None
+    suspend: bool
+    """spec.suspend, which the Job controller follows."""
+    resumed: str | None
+    """When it was last resumed from a suspension."""
     backoff_limit: int | None
     active_deadline_s: int | None
     ttl_s: int | None
@@ -118,10 +141,13 @@ class ChildJob:
         spec, status = raw.get("spec", {}), raw.get("status") or {}
         return cls(
             id=Identity.of(raw),
-            owner=_controller(raw),
+            # one that removes a model has no owner: it outlives the FineTuneJob's deletion
+            owner=_controller(raw) or raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
             conditions=_conditions(status),
             failed=status.get("failed", 0),
             started=status.get("startTime"),
+            suspend=bool(spec.get("suspend")),
+            resumed=_resumed(status),
             backoff_limit=spec.get("backoffLimit"),
             active_deadline_s=spec.get("activeDeadlineSeconds"),
             ttl_s=spec.get("ttlSecondsAfterFinished"),
@@ -130,6 +156,22 @@ class ChildJob:
     def condition(self, *types: str) -> Condition | None:
         """The first of these conditions that is True."""
         return next((c for c in self.conditions if c.type in types), None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will never make a pod again."""
+        return self.condition("Complete", "Failed", "FailureTarget") is not None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it is to have no pod, or the Job controller has not seen yet that it may."""
+        return self.suspend or self.condition("Suspended") is not None
+
+    def suspended_away(self, pod: "Pod") -> bool:
+        """Whether the Job controller deleted this pod of its because it was suspended."""
+        if pod.id.deleting is None:
+            return False
+        return self.suspended or (self.resumed is not None and pod.id.created < self.resumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +267,13 @@ def _conditions(status: Raw) -> tuple[Condition, ...]:
         for c in status.get("conditions") or ()
         if c.get("status") == "True"
     )
+
+
+def _resumed(status: Raw) -> str | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "Suspended" and condition["status"] == "False":
+            return str(condition.get("lastTransitionTime", ""))
+    return None
 
 
 def _trainer(containers: list[JsonObject] | None) -> JsonObject:

@@ -62,6 +62,7 @@ def stored(kubectl: Kubectl) -> Iterator[str]:
         {"objective": {"lossOptions": None}},
         {"training": {"epochs": 6}},
         {"output": {"uri": "s3://models/other"}},
+        {"output": {"retain": False}},
         {"storage": {"secretRef": {"name": "other"}}},
         {"storage": {"secretRef": None}},
         {"resources": {"gpus": 1}},
@@ -74,12 +75,31 @@ def test_what_is_set_cannot_be_changed(
     patch = json.dumps({"spec": change})
     done = kubectl("patch", "ftj", stored, "--type=merge", "-p", patch, check=False)
     assert done.returncode != 0
-    assert f"spec.{next(iter(change))} cannot be changed once set" in done.stderr
+    assert f"spec.{next(iter(change))} cannot be changed once set, since " in done.stderr
 
 
-def test_the_run_policy_can_be_changed(stored: str, kubectl: Kubectl) -> None:
-    patch = json.dumps({"spec": {"runPolicy": {"activeDeadlineSeconds": 60}}})
-    kubectl("patch", "ftj", stored, "--type=merge", "-p", patch)
+def test_neither_can_what_the_pod_was_given_of_the_run_policy(
+    stored: str, kubectl: Kubectl
+) -> None:
+    patch = json.dumps({"spec": {"runPolicy": {"checkpoints": {"keep": 9}}}})
+    done = kubectl("patch", "ftj", stored, "--type=merge", "-p", patch, check=False)
+    assert "spec.runPolicy.checkpoints cannot be changed once set, since the pod" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suspend": True},
+        {"runPolicy": {"activeDeadlineSeconds": 60, "pendingDeadlineSeconds": 60}},
+        {"runPolicy": {"backoffLimit": 9, "onOutOfMemory": "moreMemory"}},
+        {"runPolicy": {"ttlSecondsAfterFinished": 60, "ttlPolicy": "job"}},
+    ],
+    ids=json.dumps,
+)
+def test_how_it_is_run_can_be_changed(
+    change: dict[str, Any], stored: str, kubectl: Kubectl
+) -> None:
+    kubectl("patch", "ftj", stored, "--type=merge", "-p", json.dumps({"spec": change}))
 
 
 def test_applying_the_same_file_again_changes_nothing(kubectl: Kubectl) -> None:
@@ -98,7 +118,8 @@ def test_applying_the_same_file_again_changes_nothing(kubectl: Kubectl) -> None:
 def test_the_status_is_a_subresource(stored: str, kubectl: Kubectl) -> None:
     patch = json.dumps({"status": {"state": "Complete"}})
     kubectl("patch", "ftj", stored, "--type=merge", "-p", patch)
-    assert "status" not in json.loads(kubectl("get", "ftj", stored, "-o", "json").stdout)
+    seen = json.loads(kubectl("get", "ftj", stored, "-o", "json").stdout)
+    assert seen["status"] == {"observedGeneration": -1}  # what it has before any operator sees it
     kubectl("patch", "ftj", stored, "--type=merge", "--subresource=status", "-p", patch)
     seen = json.loads(kubectl("get", "ftj", stored, "-o", "json").stdout)
     assert seen["status"]["state"] == "Complete"

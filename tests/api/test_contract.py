@@ -7,6 +7,7 @@ import pytest
 from embedtune_api import reasons
 from embedtune_api.contract import (
     FINAL_EXIT_CODES,
+    STOPPED_EXIT_CODES,
     TERMINATION_MAX_BYTES,
     ExitCode,
     Failure,
@@ -23,6 +24,11 @@ def test_every_exit_code_has_a_reason_of_its_own() -> None:
 
 def test_final_codes_are_the_final_range_and_the_oom_killers() -> None:
     assert set(FINAL_EXIT_CODES) == {*range(64, 72), 137}
+
+
+def test_a_trainer_that_was_told_to_stop_has_not_failed() -> None:
+    assert not set(STOPPED_EXIT_CODES) & set(FINAL_EXIT_CODES)
+    assert set(STOPPED_EXIT_CODES) == {81, 143}
 
 
 @pytest.mark.parametrize("character", ["x", '"', "\n", "é", "\U0001f9ea", "\x01"])

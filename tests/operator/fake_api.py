@@ -57,6 +57,9 @@ class FakeApi(Client):
     async def create(self, path: str, body: JsonObject) -> JsonObject:
         return self._write(f"create {path}", lambda: self._create(path, body))
 
+    async def delete(self, path: str, uid: str, resource_version: int) -> None:
+        self._write(f"delete {path}", lambda: self._delete(path, uid, str(resource_version)))
+
     async def get(self, path: str) -> JsonObject | None:
         return copy.deepcopy(self.objects.get(path))
 
@@ -86,6 +89,8 @@ class FakeApi(Client):
     def _apply(self, path: str, body: JsonObject) -> JsonObject:
         if path.endswith("/status"):
             return self._apply_status(path.removesuffix("/status"), body)
+        if path == JOB_PATH:
+            return self._set_finalizers(path, body)
         if path in self.objects:
             return self.objects[path]
         item = copy.deepcopy(body)
@@ -97,13 +102,28 @@ class FakeApi(Client):
         return self.put(path, item)
 
     def _apply_status(self, path: str, body: JsonObject) -> JsonObject:
+        stored = self._very(path, body["metadata"])
+        return self.put(path, stored | {"status": copy.deepcopy(body["status"])})
+
+    def _set_finalizers(self, path: str, body: JsonObject) -> JsonObject:
+        stored = copy.deepcopy(self._very(path, body["metadata"]))
+        stored["metadata"]["finalizers"] = body["metadata"].get("finalizers", [])
+        if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
+            return self.objects.pop(path)
+        return self.put(path, stored)
+
+    def _delete(self, path: str, uid: str, version: str) -> JsonObject:
+        self._very(path, {"uid": uid, "resourceVersion": version})
+        return self.objects.pop(path)
+
+    def _very(self, path: str, meta: JsonObject) -> JsonObject:
         stored = self.objects.get(path)
         if stored is None:
             raise NotFound("no such job")
         for key in ("uid", "resourceVersion"):
-            if stored["metadata"][key] != body["metadata"][key]:
+            if stored["metadata"][key] != meta[key]:
                 raise Conflict(f"another {key}")
-        return self.put(path, stored | {"status": copy.deepcopy(body["status"])})
+        return stored
 
     def _merge(self, path: str, body: JsonObject) -> JsonObject:
         stored = self.objects.get(path)

@@ -28,9 +28,17 @@ SETTINGS = Settings.from_env(
 OUTPUT = f"s3://models/tuned/search/tune/{UID}/"
 
 
-def stored(status: JsonObject | None = None, *, generation: int = 1, **spec: Any) -> StoredJob:
+def stored(
+    status: JsonObject | None = None,
+    *,
+    generation: int = 1,
+    meta: JsonObject | None = None,
+    **spec: Any,
+) -> StoredJob:
     """A FineTuneJob."""
-    return StoredJob.of(raw_job(status, generation=generation, **spec))
+    raw = raw_job(status, generation=generation, **spec)
+    raw["metadata"] |= meta or {}
+    return StoredJob.of(raw)
 
 
 def raw_job(status: JsonObject | None = None, *, generation: int = 1, **spec: Any) -> JsonObject:
@@ -52,9 +60,15 @@ def raw_job(status: JsonObject | None = None, *, generation: int = 1, **spec: An
 
 
 def child(
-    *conditions: tuple[str, str], failed: int = 0, version: int = 20, **meta: Any
+    *conditions: tuple[str, str],
+    failed: int = 0,
+    version: int = 20,
+    resumed: str | None = None,
+    spec: JsonObject | None = None,
+    **meta: Any,
 ) -> ChildJob:
     """The child Job, with conditions (type, reason) that are True."""
+    was_suspended = [{"type": "Suspended", "status": "False", "lastTransitionTime": resumed}]
     return ChildJob.of(
         {
             "metadata": {
@@ -66,13 +80,14 @@ def child(
                 "ownerReferences": [{"uid": UID, "controller": True}],
                 **meta,
             },
-            "spec": {"backoffLimit": 3},
+            "spec": {"backoffLimit": 3, **(spec or {})},
             "status": {
                 "failed": failed,
                 "conditions": [
                     {"type": kind, "status": "True", "reason": reason, "message": f"{reason}."}
                     for kind, reason in conditions
-                ],
+                ]
+                + (was_suspended if resumed else []),
             },
         }
     )
@@ -124,7 +139,13 @@ def waiting(reason: str, message: str = "") -> Pod:
     return pod({"waiting": {"reason": reason, "message": message}})
 
 
-def ended(code: int, message: str = "", reason: str = "Error", **more: Any) -> Pod:
+def ended(
+    code: int,
+    message: str = "",
+    reason: str = "Error",
+    finished: str = "2026-11-24T11:59:50Z",
+    **more: Any,
+) -> Pod:
     """A pod whose trainer has ended, ten seconds ago."""
     state = {
         "terminated": {
@@ -132,7 +153,7 @@ def ended(code: int, message: str = "", reason: str = "Error", **more: Any) -> P
             "reason": reason,
             "message": message,
             "startedAt": "2026-11-24T11:59:00Z",
-            "finishedAt": "2026-11-24T11:59:50Z",
+            "finishedAt": finished,
         }
     }
     return pod(state, phase="Failed" if code else "Succeeded", **more)

@@ -1,14 +1,14 @@
 """The cache takes the newest word of each object, whatever order it comes in."""
 
 from embedtune_operator.cache import Cache
-from tests.operator.objects import CHILD_UID, UID, child, pod, stored
+from tests.operator.objects import CHILD, CHILD_UID, UID, child, pod, stored
 
 
 def test_older_word_is_no_news() -> None:
     cache = Cache()
     assert cache.put_child(child(failed=1, version=21))
     assert not cache.put_child(child(failed=0, version=20))
-    held = cache.child_of(UID)
+    held = cache.child_of(UID, CHILD)
     assert held is not None
     assert held.failed == 1
 
@@ -18,7 +18,7 @@ def test_deleted_object_does_not_come_back_from_a_late_listing() -> None:
     cache.put_child(child())
     assert cache.remove_child(CHILD_UID) is not None
     assert not cache.put_child(child(version=99))
-    assert cache.child_of(UID) is None
+    assert cache.child_of(UID, CHILD) is None
 
 
 def test_deletion_may_be_seen_before_the_object() -> None:

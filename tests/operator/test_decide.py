@@ -27,6 +27,7 @@ from tests.operator.objects import (
     stored,
     waiting,
 )
+from tests.operator.world import condition
 
 RESULT = json.dumps(
     {
@@ -64,6 +65,7 @@ GONE: dict[str, Any] = {
     "deletionTimestamp": "2026-11-24T11:59:58Z",
     "deletionGracePeriodSeconds": 60,
 }
+OLD = GONE | {"creationTimestamp": "2026-11-24T11:59:00Z"}
 EVICTION = {
     "type": "DisruptionTarget",
     "status": "True",
@@ -109,9 +111,6 @@ CASES: dict[str, Observed] = {
     "oom": Observed(
         child(("Failed", "PodFailurePolicy")), (ended(137, "", "OOMKilled"),), confirmed=True
     ),
-    "killed-after-deletion": Observed(
-        child(("Failed", "PodFailurePolicy")), (ended(137, meta=GONE),), confirmed=True
-    ),
     "evicted": Observed(child(), (ended(137, conditions=[EVICTION]),)),
     "node-out": Observed(child(failed=1), (pod(phase="Failed", **NODE_OUT),)),
     "backoff": Observed(
@@ -124,6 +123,18 @@ CASES: dict[str, Observed] = {
     "result-lost": Observed(child(("Complete", "CompletionsReached")), confirmed=True),
     "child-going": Observed(child(**GONE)),
     "child-gone-pod-alive": Observed(None, (running(),), confirmed=True),
+    "suspended-before-it-began": Observed(),
+    "suspending": Observed(child(spec={"suspend": True}), (running(meta=GONE),), PROGRESS),
+    "suspended": Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True})),
+    "resumed": Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True})),
+    "resumed-pod-going": Observed(child(resumed="2026-11-24T11:59:59Z"), (running(meta=OLD),)),
+    "resumed-no-pod": Observed(child(resumed="2026-11-24T11:59:59Z")),
+}
+SPECS: dict[str, dict[str, Any]] = {
+    "config-error": {"storage": {"secretRef": {"name": "s3"}}},
+    "suspended-before-it-began": {"suspend": True},
+    "suspending": {"suspend": True},
+    "suspended": {"suspend": True},
 }
 
 
@@ -131,13 +142,9 @@ def plan(job: StoredJob, observed: Observed, now: Any = NOW) -> Plan:
     return decide(job, observed, SETTINGS, now)
 
 
-def spec_of(case: str) -> dict[str, Any]:
-    return {"storage": {"secretRef": {"name": "s3"}}} if case == "config-error" else {}
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_status(case: str) -> None:
-    found = plan(stored(**spec_of(case)), CASES[case])
+    found = plan(stored(**SPECS.get(case, {})), CASES[case])
     assert found.status is not None
     FineTuneJobStatus.parse(found.status)
     golden(
@@ -152,8 +159,8 @@ def test_status(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_second_look_changes_nothing(case: str) -> None:
-    first = plan(stored(**spec_of(case)), CASES[case])
-    again = stored(first.status, **spec_of(case))
+    first = plan(stored(**SPECS.get(case, {})), CASES[case])
+    again = stored(first.status, **SPECS.get(case, {}))
     second = plan(again, CASES[case], NOW + timedelta(seconds=1))
     assert second.status is None
     assert second.events == ()
@@ -231,14 +238,15 @@ def test_progress_stays_between_scrapes_and_falls_back_with_the_pod() -> None:
 
 def test_a_later_success_keeps_the_failure_before_it() -> None:
     retrying = plan(stored(), CASES["retrying"]).status
+    assert retrying is not None
     done = plan(
         stored(retrying),
-        Observed(child(failed=1), (ended(80, name="a"), ended(0, RESULT, name="b"))),
+        Observed(child(failed=1), (ended(80), ended(0, RESULT, name="b"))),
     ).status
     assert done is not None
     assert done["state"] == "Complete"
     assert done["restarts"] == 1
-    assert done["lastFailure"]["podName"] == "a"
+    assert done["lastFailure"]["podName"] == retrying["lastFailure"]["podName"]
 
 
 def test_run_policy_changes_reach_the_child() -> None:
@@ -270,9 +278,8 @@ def test_stored_spec_that_does_not_parse(spec: dict[str, Any]) -> None:
     assert found.children == ()
     assert found.status is not None
     assert (found.status["state"], found.status["reason"]) == ("Failed", reasons.BAD_SPEC)
-    assert f"spec.{next(iter(spec))}" in found.status["conditions"][2]["message"] or (
-        "training.batchSize" in found.status["conditions"][2]["message"]
-    )
+    message = condition(found.status, "Failed")["message"]
+    assert f"spec.{next(iter(spec))}" in message or "training.batchSize" in message
     assert [e.reason for e in found.events] == [reasons.BAD_SPEC]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from embedtune_api import contract
 from embedtune_api.job import FineTuneJob
-from tests.operator.world import JsonObject, Namespace, OperatorProcess, eventually
+from tests.operator.world import JsonObject, Namespace, OperatorProcess, condition, eventually
 
 pytestmark = pytest.mark.controlplane
 
@@ -132,7 +132,7 @@ def test_result_that_was_deleted_unread(operator: OperatorProcess, ns: Namespace
     operator.start()
     status = ns.wait_reason("ChildDeleted")
     assert status["state"] == "Failed"
-    assert "manifest.json" in status["conditions"][2]["message"]
+    assert "manifest.json" in condition(status, "Failed")["message"]
 
 
 @pytest.mark.parametrize("stage", ["submitted", "made", "running", "ended"])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from localcluster.controlplane import ControlPlane
-from tests.operator.world import JsonObject, Namespace, OperatorProcess
+from tests.operator.world import JsonObject, Namespace, OperatorProcess, eventually
 
 pytestmark = pytest.mark.controlplane
 
@@ -16,7 +16,7 @@ RULES: list[JsonObject] = [
     {
         "apiGroups": ["embedtune.dev"],
         "resources": ["finetunejobs"],
-        "verbs": ["get", "list", "watch"],
+        "verbs": ["get", "list", "watch", "patch", "delete"],
     },
     {"apiGroups": ["embedtune.dev"], "resources": ["finetunejobs/status"], "verbs": ["patch"]},
     {
@@ -93,5 +93,11 @@ def test_a_life_with_a_failure_and_a_deletion(restricted: Path, ns: Namespace) -
     ns.end(ns.start_training(), 0, ns.result("other"))
     ns.wait_reason("Succeeded", "other")
     ns.delete("finetunejobs", "other")
+    swept = {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}
+    ns.submit("swept", output={"uri": "s3://models/tuned", "retain": False}, runPolicy=swept)
+    ns.end(ns.start_training(), 0, ns.result("swept"))
+    remover = ns.start_training()
+    ns.end(remover, 0)
+    eventually(lambda: ns.find("finetunejobs", "swept") is None, what="its TTL")
     assert "forbidden" not in restricted.read_text().lower()
-    assert {"Created", "BadData", "Succeeded"} <= set(ns.events())
+    assert {"Created", "BadData", "Succeeded", "ModelRemoved"} <= set(ns.events())

@@ -38,7 +38,10 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-COMMANDS = ["", "run", "validate", "data check", "inspect", "encode", "evaluate", "pull"]
+COMMANDS = [
+    *("", "run", "validate", "data check", "inspect"),
+    *("encode", "evaluate", "pull", "remove"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -20,6 +20,7 @@ from embedtune_trainer import (
     evaluate_command,
     inspect_command,
     pull_command,
+    remove_command,
 )
 from embedtune_trainer.failures import Ending, ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
@@ -202,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     encode_command.add_command(commands)
     evaluate_command.add_command(commands)
     pull_command.add_command(commands)
+    remove_command.add_command(commands)
     return parser
 
 

@@ -43,9 +43,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Exactly what the operator calls the API server for. */}}
 {{- define "embedtune.operatorRules" -}}
+# patch: the finalizer of jobs with output.retain false; delete: those with runPolicy.ttlPolicy job
 - apiGroups: [embedtune.dev]
   resources: [finetunejobs]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [embedtune.dev]
   resources: [finetunejobs/status]
   verbs: [patch]

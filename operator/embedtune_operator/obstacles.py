@@ -1,0 +1,94 @@
+"""Checks that find what keeps a pod from starting."""
+
+from embedtune_api import reasons
+from embedtune_api.job import FineTuneJob
+from embedtune_operator.scene import Finding, Scene, pending, stuck
+
+
+def refused(scene: Scene) -> Finding | None:
+    """The API server does not let the children be made."""
+    refusal = scene.observed.refusal
+    if refusal is None or scene.observed.child is not None or scene.now >= refusal.retry_at:
+        return None
+    wait = (refusal.retry_at - scene.now).total_seconds()
+    return Finding(
+        "Pending",
+        reasons.CREATE_FAILED,
+        f"the API server refuses this job's {refusal.kind}: {refusal.message}. It is tried again"
+        " until it is let in",
+        stalled=True,
+        again_after_s=wait,
+    )
+
+
+def missing_config(scene: Scene) -> Finding | None:
+    """The kubelet cannot put the container together."""
+    waiting = scene.current.waiting if scene.current else None
+    if waiting is None or waiting.reason not in (
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    ):
+        return None
+    return stuck(
+        reasons.CONTAINER_CONFIG_ERROR,
+        f"the pod cannot start: {waiting.message or waiting.reason}"
+        f"{_secret_hint(scene.job, waiting.message)}",
+    )
+
+
+def _secret_hint(job: FineTuneJob, message: str) -> str:
+    """What to make, if the message is about one of the job's Secrets."""
+    storage, wandb = job.spec.storage, job.spec.loggers.wandb
+    for name, secret, keys in (
+        (
+            "storage.secretRef",
+            storage.secret_ref,
+            "keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        ("storage.hfTokenSecretRef", storage.hf_token_secret_ref, "key HF_TOKEN"),
+        ("loggers.wandb.secretRef", wandb.secret_ref if wandb else None, "key WANDB_API_KEY"),
+    ):
+        if secret is not None and "secret" in message.lower() and secret.name in message:
+            return (
+                f". Make the Secret {secret.name} in the namespace {job.metadata.namespace} with"
+                f" the {keys} (spec.{name} names it)"
+            )
+    return ""
+
+
+def image_missing(scene: Scene) -> Finding | None:
+    """The kubelet cannot pull the image."""
+    waiting = scene.current.waiting if scene.current else None
+    if waiting is None or waiting.reason not in (
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    ):
+        return None
+    if waiting.reason == "ImagePullBackOff" and scene.before.reason == reasons.IMAGE_PULL_FAILED:
+        # error and back-off alternate for ever, and only the error says what is wrong
+        stands = next((c.message for c in scene.before.conditions if c.type == "Running"), "")
+        if stands:
+            return stuck(reasons.IMAGE_PULL_FAILED, stands)
+    return stuck(
+        reasons.IMAGE_PULL_FAILED,
+        f"the trainer's image cannot be pulled: {waiting.message or waiting.reason}. Correct the"
+        " trainer image or its pull secrets in the chart's values, then delete the Job"
+        f" {scene.child_name}, which is made again",
+    )
+
+
+def unschedulable(scene: Scene) -> Finding | None:
+    """No node can take the pod."""
+    pod = scene.current
+    if pod is None or not pod.unschedulable:
+        return None
+    return pending(
+        reasons.UNSCHEDULABLE,
+        f"no node can take the pod: {pod.unschedulable} Add or free capacity, or make the job"
+        " again with less in spec.resources",
+    )

@@ -1,0 +1,95 @@
+"""What a check looks at, and what it finds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from embedtune_api import reasons
+from embedtune_api.contract import TrainResult
+from embedtune_api.job import FineTuneJob
+from embedtune_api.status import Condition, FineTuneJobStatus, LastFailure, State
+from embedtune_operator.names import child_name
+from embedtune_operator.observe import Observed
+from embedtune_operator.views import Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that a check may look at."""
+
+    job: FineTuneJob
+    attempt: int
+    """Which of its Jobs the job has now, from 1."""
+    before: FineTuneJobStatus
+    """The status as it stands."""
+    observed: Observed
+    now: datetime
+    memory: str
+    """Of the present child Job's pods."""
+    failure: LastFailure | None
+    """The newest failed pod of the present child Job."""
+
+    @property
+    def child_name(self) -> str:
+        """The present child Job's, whether it is there or not."""
+        return child_name(self.job.metadata.name, self.job.metadata.uid, self.attempt)
+
+    @property
+    def current(self) -> Pod | None:
+        """The pod of the attempt that goes on."""
+        return next((pod for pod in reversed(self.observed.pods) if not pod.finished), None)
+
+    def stood(self, kind: str) -> Condition | None:
+        """A condition of the status as it stands."""
+        return next((c for c in self.before.conditions if c.type == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where the job stands, in the words of the status."""
+
+    state: State
+    reason: str
+    message: str
+    running: bool = False
+    suspended: bool = False
+    stalled: bool = False
+    """Nothing will move without a person."""
+    result: TrainResult | None = None
+    make: bool = False
+    """The children are to be made."""
+    follow: bool = False
+    """The child Job is to be followed by another, since its template cannot be changed."""
+    memory: str | None = None
+    """That other's memory, if it is to have another."""
+    stop: bool = False
+    """The child Job is to be ended."""
+    hold: bool = False
+    """Leave the status as it is: what comes next is about to be known."""
+    confirm: bool = False
+    """Look at the API server itself and decide again."""
+    again_after_s: float | None = field(default=None, compare=False)
+    """Decide again after this time though nothing may have happened."""
+
+
+Check = Callable[[Scene], Finding | None]
+
+
+def pending(reason: str, message: str) -> Finding:
+    """It is on its way."""
+    return Finding("Pending", reason, message)
+
+
+def stuck(reason: str, message: str) -> Finding:
+    """It is on its way, and a person has to clear it."""
+    return Finding("Pending", reason, message, stalled=True)
+
+
+def failed(reason: str, message: str) -> Finding:
+    """It is over."""
+    return Finding("Failed", reason, message, stalled=True)
+
+
+def confirm() -> Finding:
+    """What is absent from the watches is to be looked for."""
+    return Finding("Pending", reasons.CREATED, "", confirm=True)
