@@ -50,8 +50,8 @@ images: .venv/.synced ## Both images, with buildah
 	@$(PY) -m localcluster.images build
 
 BENCHES := operator_path sampler_setup reading images long_tables retrieval loss_memory mnr_lengths \
-	vision_triplet clip_step startup trec openclipart examples
-bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="trec reading" for some
+	vision_triplet clip_step trec_triplet startup quality openclipart examples
+bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="quality reading" for some
 	@$(PY) -m localcluster.images build
 	@for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || exit 1; done
 

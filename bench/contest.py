@@ -2,11 +2,11 @@
 
 First each takes the gradient of one and the same batch, without dropout, in float32: losses and
 gradient norms must agree, or there is nothing to compare. Then they take turns, each training so
-many steps by its own loop from a fresh model, so that a slow moment of the machine meets all. Wall
-time and the processor time of this process and of the workers that it waited for are taken. On a
-busy machine both can be several times too high, for one system and not for the other: what others
-took of the processors is measured, too, and above QUIET the result says that it is worth nothing.
-Last, each trains in a process of its own for the peak of its memory.
+many steps by its own loop from a fresh model in a process of its own, so that a slow moment of the
+machine meets all, and nothing that one sets or leaves behind helps or hinders another. Wall time,
+memory, and the processor time of that process and of its workers are taken. On a busy machine times
+can be several times too high, for one system and not for the other: what others took of the
+processors is measured, too, and above QUIET the result says that it is worth nothing.
 """
 
 import argparse
@@ -55,12 +55,16 @@ Systems = Mapping[str, Callable[[], System]]
 
 @dataclass(frozen=True)
 class Turn:
-    """One training of one system.
+    """One training of one system, by a process that does nothing else.
 
     Attributes:
         seconds: of the training alone, its model and data being there.
         cpu_s: of all threads and workers.
         others: share of the processors' time that other processes took meanwhile.
+        before: MB resident when the model and the data are there.
+        peak: the most MB that were resident in the training.
+        worker: the most MB that one of its worker processes had.
+        device: the most MB that tensors took on the GPU.
     """
 
     system: str
@@ -68,19 +72,6 @@ class Turn:
     seconds: float
     cpu_s: float
     others: float
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Of a process that does nothing else, in MB.
-
-    Attributes:
-        before: resident when the model and the data are there.
-        peak: the most that was resident.
-        worker: the most that one of its worker processes had.
-        device: the most that tensors took on the GPU.
-    """
-
     before: float
     peak: float
     worker: float
@@ -120,7 +111,7 @@ def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
     made.add_argument("--turns", type=int, default=3, help="trainings of each system")
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--device", default="cpu", help="cpu or cuda")
-    made.add_argument("--one", help="only this system, once; its memory as JSON")
+    made.add_argument("--one", help="only this system, once; its turn as JSON")
     made.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     return made
 
@@ -130,21 +121,22 @@ def run(contest: Contest) -> int:
     options = contest.options
     torch.set_num_threads(options.threads)
     if options.one:
-        sys.stdout.write(json.dumps(asdict(_alone(contest.systems[options.one], options))))
+        sys.stdout.write(
+            json.dumps(asdict(_train(options.one, contest.systems[options.one], options)))
+        )
         return 0
     starts = _check(contest)
     turns: list[Turn] = []
     for number in range(options.turns):
         for name in sorted(contest.systems, reverse=number % 2 == 1):
-            turns.append(_turn(name, contest.systems[name], options))
+            turns.append(_turn(name))
             print(turns[-1], file=sys.stderr, flush=True)
-    memory = {name: _memory(name) for name in contest.systems}
     medians = {name: _rate(turns, name) for name in contest.systems}
     factors = {name: medians[OURS] / medians[name] for name in contest.goals}
     options.out.mkdir(parents=True, exist_ok=True)
     suffix = "" if options.device == "cpu" else f"_{options.device}"
     path = options.out / f"{contest.name}{suffix}.md"
-    path.write_text(_text(contest, starts, turns, memory))
+    path.write_text(_text(contest, starts, turns))
     print(path.read_text())
     busy = any(turn.others > QUIET for turn in turns)
     return int(busy or any(factors[name] < goal for name, goal in contest.goals.items()))
@@ -161,9 +153,20 @@ def _check(contest: Contest) -> dict[str, Start]:
     return found
 
 
-def _turn(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
+def _turn(name: str) -> Turn:
+    """This command once more, for this system alone."""
+    done = subprocess.run(
+        [sys.executable, *sys.argv, "--one", name], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Turn(**json.loads(done.stdout[done.stdout.rindex("{") :]))
+
+
+def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
+    """In this process."""
     system = make()
     gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
+    before = _status_mb("VmRSS")
     busy_s, cpu_s, begun = _busy_s(), _cpu_s(), time.perf_counter()
     rows = system.train(options.steps)
     if options.device == "cuda":
@@ -171,7 +174,17 @@ def _turn(name: str, make: Callable[[], System], options: argparse.Namespace) ->
     seconds = time.perf_counter() - begun
     own_s = _cpu_s() - cpu_s
     others = (_busy_s() - busy_s - own_s) / (seconds * (os.cpu_count() or 1))
-    return Turn(name, rows, seconds, own_s, max(0.0, others))
+    return Turn(
+        system=name,
+        rows=rows,
+        seconds=seconds,
+        cpu_s=own_s,
+        others=max(0.0, others),
+        before=before,
+        peak=_status_mb("VmHWM"),
+        worker=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        device=torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0.0,
+    )
 
 
 def _busy_s() -> float:
@@ -186,30 +199,11 @@ def _cpu_s() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def _alone(make: Callable[[], System], options: argparse.Namespace) -> Memory:
-    """Train in this process, which has done nothing else."""
-    system = make()
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
-    before = _status_mb("VmRSS")
-    system.train(options.steps)
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    device = torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0.0
-    return Memory(before, _status_mb("VmHWM"), worker, device)
-
-
 def _status_mb(name: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise KeyError(name)
-
-
-def _memory(name: str) -> Memory:
-    done = subprocess.run(
-        [sys.executable, *sys.argv, "--one", name], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return Memory(**json.loads(done.stdout[done.stdout.rindex("{") :]))
 
 
 def _rate(turns: Sequence[Turn], name: str) -> float:
@@ -220,7 +214,6 @@ def _text(
     contest: Contest,
     starts: Mapping[str, Start],
     turns: Sequence[Turn],
-    memory: Mapping[str, Memory],
 ) -> str:
     """The result as Markdown."""
     options = contest.options
@@ -237,12 +230,14 @@ def _text(
         cpu = median(1000 * turn.cpu_s / turn.rows for turn in own)
         factor = _rate(turns, OURS) / _rate(turns, name)
         goal = f" (goal {contest.goals[name]:g})" if name in contest.goals else ""
-        used = memory[name]
-        above = used.peak - used.before
+        peak, worker, device = (
+            max(getattr(turn, kind) for turn in own) for kind in ("peak", "worker", "device")
+        )
+        above = median(turn.peak - turn.before for turn in own)
         lines.append(
             f"| {name} | {median(rates):,.1f} ({min(rates):,.1f} to {max(rates):,.1f})"
-            f" | {factor:.2f}x{goal} | {cpu:.2f} | {used.peak:,.0f} | {above:,.0f}"
-            f" | {used.worker:,.0f} | {used.device:,.0f} |"
+            f" | {factor:.2f}x{goal} | {cpu:.2f} | {peak:,.0f} | {above:,.0f}"
+            f" | {worker:,.0f} | {device:,.0f} |"
         )
     equal = "; ".join(
         f"{name} {start.loss:.6f} and {start.gradient_norm:.6f}" for name, start in starts.items()

@@ -12,6 +12,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sections
+
 from localdemo.follow import follow
 from localdemo.setup import apply_anew, install_operator, job_name, user_data, user_namespace
 from localdemo.site import ROOT, Site, local_site
@@ -51,14 +53,6 @@ def run(site: Site, file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def written() -> dict[str, str]:
-    """The sections that are there, by example."""
-    if not RESULT.exists():
-        return {}
-    parts = RESULT.read_text().split("\n## ")[1:]
-    return {part.split("\n")[0]: f"## {part.strip()}\n" for part in parts}
-
-
 def main() -> int:
     """Run them and write it down; those that are not run keep what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,17 +62,15 @@ def main() -> int:
     site = local_site()
     site.provide_images()
     install_operator(site)
-    sections = written()
     for file in files:
         if options.names and file.stem not in options.names:
             continue
-        sections[file.stem] = run(site, file)
+        found = {**sections.read(RESULT), file.stem: run(site, file)}
         head = (
             "# The examples, as they stand\n\nCommand: `PYTHONPATH=local python bench/examples.py"
             f" [NAME...]` after `make images`, on the local cluster, {os.cpu_count()} cores.\n"
         )
-        kept = (sections[f.stem] for f in files if f.stem in sections)
-        RESULT.write_text("\n".join((head, *kept)))
+        sections.write(RESULT, head, found, (f.stem for f in files))
     return 0
 
 

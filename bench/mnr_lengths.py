@@ -15,16 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contest import OURS, Contest, Start, System, parser, run
+from contest import OURS, Contest, System, parser, run
 from datasets import Dataset as HfDataset
-from ours import Ours, gradient_norm, without_dropout
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from ours import Ours
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from sentence_transformers.util import batch_to_device
+from theirs import NAME as DEFAULTS
+from theirs import Theirs
 from torch.utils.data import BatchSampler
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -35,7 +32,6 @@ from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.rows.table import PairRows, Texts
 
 SPREAD, RATE, SEED = 0.7, 2e-5, 0
-DEFAULTS = "sentence-transformers"
 GROUPED = "sentence-transformers, group_by_length"
 SORTED = "sentence-transformers, own sampler of like lengths"
 HALF = "sentence-transformers, bf16"
@@ -84,62 +80,23 @@ class LikeLengths(BatchSampler):
         yield from (self._batches[i] for i in rng.permutation(len(self)))
 
 
-class Theirs:
-    """A System: sentence-transformers' trainer with some arguments of its own."""
+def theirs(folder: Path, pairs: Pairs, batch: int, device: str, **arguments: object) -> System:
+    """The peer, with some arguments of its own."""
+    model = SentenceTransformer(str(folder), device=device)
+    data = HfDataset.from_dict({"anchor": pairs[0], "positive": pairs[1]})
+    loss = MultipleNegativesRankingLoss(model)
+    return Theirs(model, data, loss, training_of(batch), **arguments)
 
-    def __init__(
-        self, folder: Path, pairs: Pairs, batch: int, device: str, **arguments: object
-    ) -> None:
-        self._model = SentenceTransformer(str(folder), device=device)
-        self._data = HfDataset.from_dict({"anchor": pairs[0], "positive": pairs[1]})
-        self._loss = MultipleNegativesRankingLoss(self._model)
-        self._batch = batch
-        self._cpu = device == "cpu"
-        self._arguments = arguments
 
-    def first(self) -> Start:
-        """The loss over the first pairs, collated as the trainer does."""
-        without_dropout(self._model).train()
-        features = [
-            batch_to_device(self._model.preprocess(side), self._model.device)
-            for side in self._data[: self._batch].values()
-        ]
-        loss = self._loss(features, None)
-        loss.backward()
-        return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
-
-    def train(self, steps: int) -> int:
-        """One epoch."""
-        with tempfile.TemporaryDirectory() as scratch:
-            arguments = SentenceTransformerTrainingArguments(
-                output_dir=scratch,
-                num_train_epochs=1,
-                per_device_train_batch_size=self._batch,
-                learning_rate=RATE,
-                warmup_ratio=0.1,
-                seed=SEED,
-                use_cpu=self._cpu,
-                report_to="none",
-                save_strategy="no",
-                logging_strategy="no",
-                disable_tqdm=True,
-                **self._arguments,
-            )
-            trainer = SentenceTransformerTrainer(
-                model=self._model, args=arguments, train_dataset=self._data, loss=self._loss
-            )
-            trainer.train()
-        if trainer.state.global_step != steps:
-            raise AssertionError(f"{trainer.state.global_step} steps, not {steps}")
-        return len(self._data)
+def training_of(batch: int, micro: int | None = None) -> Training:
+    """One epoch."""
+    return Training(epochs=1, batch_size=batch, micro_batch=micro, learning_rate=RATE, seed=SEED)
 
 
 def ours(folder: Path, pairs: Pairs, batch: int, device: str, micro: int | None) -> System:
     """Our side, at its defaults."""
     embedder = load_encoder(Fetched("", folder), Encoder(backbone=f"file://{folder}"), SEED)
-    training = Training(
-        epochs=1, batch_size=batch, micro_batch=micro, learning_rate=RATE, seed=SEED
-    )
+    training = training_of(batch, micro)
     rows = PairRows(Texts(pairs[0]), Texts(pairs[1]), "bench")
     objective = Objective(loss="MultipleNegativesRankingLoss")
     return Ours(Encoders.single(embedder.to(device)), rows, objective, training)
@@ -160,13 +117,13 @@ def main(arguments: Sequence[str]) -> int:
         given = (folder, pairs, options.batch, options.device)
         systems = {
             OURS: partial(ours, *given, options.micro_batch),
-            DEFAULTS: partial(Theirs, *given),
-            GROUPED: partial(Theirs, *given, train_sampling_strategy="group_by_length"),
-            SORTED: partial(Theirs, *given, batch_sampler=LikeLengths),
+            DEFAULTS: partial(theirs, *given),
+            GROUPED: partial(theirs, *given, train_sampling_strategy="group_by_length"),
+            SORTED: partial(theirs, *given, batch_sampler=LikeLengths),
         }
         goals = {DEFAULTS: 2.0, GROUPED: 1.3}
         if options.device == "cuda":
-            systems[HALF] = partial(Theirs, *given, bf16=True)
+            systems[HALF] = partial(theirs, *given, bf16=True)
             goals = {HALF: 1.5}
         name = "mnr_lengths"
         if (options.backbone, options.median, options.batch) != ("minilm", 30, 128):

@@ -9,6 +9,7 @@ from torch import nn
 
 from embedtune_api.spec import Objective, Training
 from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.machine import keep_freed_memory
 from embedtune_trainer.mixture import Batch, build_mixture
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.progress import FanOut
@@ -24,6 +25,7 @@ class Ours:
     def __init__(
         self, encoders: Encoders, rows: Rows, objective: Objective, training: Training
     ) -> None:
+        keep_freed_memory()
         self._encoders = encoders
         self._rows = rows
         self._objective = objective

@@ -70,6 +70,18 @@ def weights(name: str, scratch: Path) -> Path:
     return path
 
 
+def varied(side: int) -> v2.Compose:
+    """The augmentation that embedtune has for images with labels, in torchvision's words."""
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(side, (0.5, 1.0)),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(0.2, 0.2, 0.2),
+            *TO_NUMBERS,
+        ]
+    )
+
+
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Files with their classes, as the peer's loop reads them."""
 
@@ -124,17 +136,9 @@ class Theirs:
 
     def train(self, steps: int) -> int:
         """One pass."""
-        transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(self._side, (0.5, 1.0)),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(0.2, 0.2, 0.2),
-                *TO_NUMBERS,
-            ]
-        )
         labels = [label for _, label in self._chosen]
         loader = DataLoader(
-            Pictures(self._chosen, transform),
+            Pictures(self._chosen, varied(self._side)),
             self._batch,
             sampler=MPerClassSampler(labels, K, self._batch, steps * self._batch),
             num_workers=os.cpu_count() or 1,

@@ -11,6 +11,7 @@ from itertools import combinations
 from math import prod
 from pathlib import Path
 from struct import unpack
+from typing import Literal
 from xml.etree import ElementTree
 
 from localassets.packages import Debian, bucket, cached, download, plain
@@ -33,6 +34,8 @@ COLLECTION = 5
 ALIKE = 0.5
 """Share of common words from which on two titles by one author count as of one series."""
 
+Apart = Literal["series", "title"]
+
 DC = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -50,31 +53,36 @@ class Drawing:
         return frozenset(re.findall(r"[^\W\d_]+", self.title.lower()))
 
 
-def openclipart(test: int = 300) -> Split:
+def openclipart(test: int = 300, *, apart: Apart = "series") -> Split:
     """CSV files text,image; images/NNNN.png beside them, at most 256 pixels long, with alpha.
 
-    The largest, second copies, and pictures whose title is a collection's are left out. Pictures
-    that are hard to tell apart by their titles (equal but for numbers, or by one author and alike)
-    form a series. Of `test` series, one picture each is held out and the others are left out, so
-    no held-out picture is of a series in training, and no two are of one.
+    The largest and second copies are left out. The pictures are grouped; of `test` groups, one
+    picture each is held out and the others are left out, so no held-out picture is of a group in
+    training, and no two are of one.
 
     Args:
         test: how many pairs are held out.
+        apart: what makes a group. series: titles that are equal but for numbers, or alike and by
+            one author, so that they do not tell the pictures apart well; pictures whose title is a
+            collection's are left out. title: equal titles; all pictures are taken, so that the
+            search is for pictures like those in training.
     """
 
     def make(scratch: Path, made: Path) -> None:
         for package in (PICTURES, DRAWINGS):
             archive = download(package, scratch)
             subprocess.run(["dpkg-deb", "-x", str(archive), str(scratch / "root")], check=True)
-        drawings = described(read(scratch / "root" / "usr" / "share" / "openclipart"))
-        held_out, rest = split(series(drawings), test)
+        drawings = list(read(scratch / "root" / "usr" / "share" / "openclipart"))
+        groups = series(described(drawings)) if apart == "series" else of_one_title(drawings)
+        held_out, rest = split(groups, test)
         (made / "images").mkdir(parents=True)
         numbered = {d.png: f"images/{i:04}.png" for i, d in enumerate([*held_out, *rest])}
         _shrink({png: made / name for png, name in numbered.items()})
         train, tested = ([(d.title, numbered[d.png]) for d in part] for part in (rest, held_out))
         write_split(made, ("text", "image"), train, tested)
 
-    return split_of(cached(f"openclipart-{test}", make))
+    name = f"openclipart-{test}" if apart == "series" else f"openclipart-{apart}-{test}"
+    return split_of(cached(name, make))
 
 
 def read(folder: Path) -> Iterator[Drawing]:
@@ -138,8 +146,16 @@ def series(drawings: list[Drawing]) -> list[list[Drawing]]:
     return list(groups.values())
 
 
+def of_one_title(drawings: Iterable[Drawing]) -> list[list[Drawing]]:
+    """Groups of pictures with the same title, in whatever case."""
+    groups: dict[str, list[Drawing]] = defaultdict(list)
+    for drawing in drawings:
+        groups[drawing.title.lower()].append(drawing)
+    return list(groups.values())
+
+
 def split(groups: list[list[Drawing]], test: int) -> tuple[list[Drawing], list[Drawing]]:
-    """One picture of each of `test` series, and all pictures of the other series."""
+    """One picture of each of `test` groups, and all pictures of the other groups."""
     order = sorted(groups, key=lambda group: bucket(group[0].title, 2**32))
     return [group[0] for group in order[:test]], [d for group in order[test:] for d in group]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localassets import PackageGone
-from localassets.clipart import Drawing, described, series, split
+from localassets.clipart import Drawing, described, of_one_title, series, split
 from localassets.packages import Debian, Npm, PyPi, bucket, cached, download, take
 from localassets.texts import _glosses
 
@@ -129,6 +129,19 @@ def test_no_series_is_on_both_sides():
     assert len(train) == 6
     assert not {d.words for d in test} & {d.words for d in train}
     assert split(groups[::-1], 2)[0] == test
+
+
+def test_equal_titles_are_held_apart_and_nothing_else_is():
+    found = drawings(*["Icons"] * 6, "Boat", "Boat 2", "boat")
+    groups = of_one_title(found)
+    assert titles(groups) == {
+        frozenset({"Icons"}),
+        frozenset({"Boat", "boat"}),
+        frozenset({"Boat 2"}),
+    }
+    (test,), train = split(groups, 1)
+    assert len(train) == len(found) - sum(test in group for group in groups for _ in group)
+    assert test.title.lower() not in {drawing.title.lower() for drawing in train}
 
 
 def test_titles_of_collections_describe_nothing():

@@ -1,0 +1,1 @@
+"""The data sets of bench/quality.py: how both sides train on each, and what judges both."""

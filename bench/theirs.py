@@ -1,0 +1,105 @@
+"""sentence-transformers' side: its own trainer, over columns of texts that may have labels."""
+
+import tempfile
+
+import torch
+from contest import Start
+from datasets import Dataset
+from ours import gradient_norm, without_dropout
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.util import batch_to_device
+from torch import nn
+
+from embedtune_api.spec import Training
+
+NAME = "sentence-transformers"
+LABEL = "label"
+"""The column that holds no texts, but each row's class."""
+
+
+def fit(
+    model: SentenceTransformer,
+    data: Dataset,
+    loss: nn.Module,
+    training: Training,
+    **arguments: object,
+) -> int:
+    """Train the model in place, with the spec's epochs, batch, rate, warm-up and seed.
+
+    Args:
+        model: what is trained, on whatever device.
+        data: columns of texts, and perhaps LABEL.
+        loss: over the model.
+        training: all else is as the peer has it: AdamW without weight decay, a linear schedule.
+        arguments: the peer's own.
+
+    Returns:
+        Steps.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                output_dir=scratch,
+                num_train_epochs=training.epochs,
+                per_device_train_batch_size=training.rows_in_batch,
+                learning_rate=training.learning_rate,
+                warmup_ratio=training.warmup_ratio,
+                seed=training.seed,
+                use_cpu=model.device.type == "cpu",
+                report_to="none",
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                **arguments,
+            ),
+            train_dataset=data,
+            loss=loss,
+        )
+        trainer.train()
+    return int(trainer.state.global_step)
+
+
+class Theirs:
+    """A System: the peer's trainer with some arguments of its own."""
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        data: Dataset,
+        loss: nn.Module,
+        training: Training,
+        *,
+        compared: nn.Module | None = None,
+        **arguments: object,
+    ) -> None:
+        """`compared` is the first batch's loss, where it is not the one that is trained with."""
+        self._model, self._data, self._loss, self._training = model, data, loss, training
+        self._compared = loss if compared is None else compared
+        self._arguments = arguments
+
+    def first(self) -> Start:
+        """The loss over the first rows, collated as the trainer does."""
+        without_dropout(self._model).train()
+        columns = self._data[: self._training.rows_in_batch]
+        labels = columns.pop(LABEL, None)
+        features = [
+            batch_to_device(self._model.preprocess(texts), self._model.device)
+            for texts in columns.values()
+        ]
+        if labels is not None:
+            labels = torch.tensor(labels, device=self._model.device)
+        loss = self._compared(features, labels)
+        loss.backward()
+        return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
+
+    def train(self, steps: int) -> int:
+        """One epoch."""
+        taken = fit(self._model, self._data, self._loss, self._training, **self._arguments)
+        if taken != steps:
+            raise AssertionError(f"{taken} steps, not {steps}")
+        return len(self._data)
