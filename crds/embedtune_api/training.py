@@ -105,8 +105,8 @@ class Training(ApiModel):
     """Measure and keep an average of the weights. Default: the weights themselves."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """
-    What the encoders calculate in; weights, embeddings and loss are float32. auto is bfloat16 on
-    GPUs that have it, else float32. Default auto.
+    What the encoders calculate in; weights, embeddings and loss are float32. auto is bfloat16
+    where that is faster: on GPUs and processors that have it, else float32. Default auto.
     """
     keep_best: KeepBest | None = None
     """Keep the best of the weights that were measured. Default: the last ones."""

@@ -4,7 +4,6 @@
 """
 
 import sys
-from pathlib import Path
 
 from embedtune_api.base import ApiModel
 from embedtune_trainer.objectives.catalogue import LOSSES
@@ -13,8 +12,7 @@ from embedtune_trainer.objectives.metric_learning import refused
 from embedtune_trainer.objectives.metric_learning import table as metric_learning
 from embedtune_trainer.objectives.metric_learning.class_losses import OF_CLASSES
 from embedtune_trainer.objectives.metric_learning.declared import Declared, MinerOptions
-
-PLACE = Path(__file__).resolve().parents[2] / "docs/losses.md"
+from tests.trainer import generated_page
 
 HEAD = """\
 # Losses and miners
@@ -155,16 +153,5 @@ def _source(declared: type[ApiModel]) -> str:
     return f"`objectives/{declared.__module__.rsplit('.', 1)[1]}.py`"
 
 
-def main() -> int:
-    """Write the page, or with --check only say whether it is out of date."""
-    text = document()
-    if "--check" not in sys.argv[1:]:
-        PLACE.write_text(text, encoding="utf-8")
-    elif PLACE.read_text(encoding="utf-8") != text:
-        sys.stderr.write(f"docs/{PLACE.name} is out of date: run `make generate`\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated_page.main("losses.md", document()))

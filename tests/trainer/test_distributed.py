@@ -13,6 +13,7 @@ from torch import multiprocessing, nn
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.pair import TextImagePair
 from embedtune_trainer.objectives.loss import BatchLoss
+from embedtune_trainer.processes import Processes
 from embedtune_trainer.training.distributed import ALONE, World
 from embedtune_trainer.training.inputs import Preparer
 from embedtune_trainer.training.step import Stepper
@@ -89,14 +90,15 @@ def trained(make, folder, world):
 def in_a_process(rank, folder, port, target):
     os.environ |= {
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-        **{"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
+        **{"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"},
     }
     torch.set_num_threads(1)
-    world = World.join(torch.device("cpu"))
-    assert (world.rank, world.size) == (rank, 2)
-    for make in MAKERS:
-        torch.save(trained(make, folder, world), target / f"{make.__name__}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    processes = Processes.of_environment()
+    assert processes == Processes(rank, 2, rank, 2)
+    with processes.joined():
+        world = World.of(processes)
+        for make in MAKERS:
+            torch.save(trained(make, folder, world), target / f"{make.__name__}-{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +130,9 @@ def test_two_processes_are_one(make, plain, two):
 def test_one_process_sends_nothing(plain, monkeypatch):
     for name in ("all_gather", "all_reduce", "init_process_group"):
         monkeypatch.setattr(torch.distributed, name, functools.partial(pytest.fail, name))
-    trained(triplet, plain, World.join(torch.device("cpu")))
+    processes = Processes.of_environment()
+    with processes.joined():
+        trained(triplet, plain, World.of(processes))
 
 
 def test_shares_are_consecutive_and_make_up_the_batch():

@@ -56,6 +56,9 @@ class Vector:
     def eval(self):
         self.modes.append(False)
 
+    def modules(self):
+        return iter(())
+
 
 class Processor:
     def __init__(self):
@@ -143,7 +146,7 @@ def test_classes_are_the_same_by_name_in_both_files():
     index = LabelledRows(vectors(3, 1), ["z", "a", "b"], "i")
     measure = LabelSearch(queries, index, (1,), 16, examples=2)
     found = measure.run(Encoders(Vector()), go)
-    relevant = {n.query: n.rows_K[n.relevant_K.index(True)] for n in found.nearest}
+    relevant = {n.query: n.rows_K[n.relevant_K.index(True)] for n in found.nearest[0]}
     assert relevant == {0: 2, 1: 0}
 
 
@@ -176,10 +179,10 @@ def test_neighbours_before_and_after_are_shown():
     measure = LabelSearch(rows, None, CUTOFFS, 16, seed=3, examples=4)
     turn = torch.diag(torch.tensor([1.0, 1.0, 0.0, 0.0]))
     before, after = (measure.run(Encoders(Vector(t)), go) for t in (None, turn))
-    shown = measure.examples(before, after)
-    assert len(shown) == 4
-    assert measure.searched_with is measure.searched_in is rows.items
-    for example in shown:
+    (shown,) = measure.examples(before, after)
+    assert (len(shown.examples), shown.way) == (4, "")
+    assert shown.queries is shown.index is rows.items
+    for example in shown.examples:
         assert example.label == rows.labels[example.query_row]
         assert (len(example.before), len(example.after)) == (5, 5)
         for hits, x in ((example.before, torch.eye(4)), (example.after, turn)):
@@ -190,21 +193,41 @@ def test_neighbours_before_and_after_are_shown():
             for hit in hits:
                 assert hit.score == pytest.approx(float(cosine[hit.row]), abs=1e-6)
                 assert hit.relevant == (rows.labels[hit.row] == example.label)
-    assert any(example.before != example.after for example in shown)
+    assert any(example.before != example.after for example in shown.examples)
     others = LabelSearch(rows, None, CUTOFFS, 16, seed=4, examples=4).run(Encoders(Vector()), go)
-    assert [n.query for n in others.nearest] != [n.query for n in before.nearest]
+    assert [n.query for n in others.nearest[0]] != [n.query for n in before.nearest[0]]
 
 
 def test_what_a_text_says_is_shown():
     measure = both_ways()
     outcome = measure.run(Encoders(Vector()), go)
-    shown = measure.examples(outcome, outcome)
-    assert {example.query_text for example in shown} == {"a cat", "a dog", "a cow"}
-    assert all(hit.text is None for example in shown for hit in example.after)  # images
-    cat = next(example for example in shown if example.query_text == "a cat")
+    shown, _ = measure.examples(outcome, outcome)
+    assert shown.way == "text to image"
+    assert {example.query_text for example in shown.examples} == {"a cat", "a dog", "a cow"}
+    assert all(hit.text is None for example in shown.examples for hit in example.after)  # images
+    cat = next(example for example in shown.examples if example.query_text == "a cat")
     assert {hit.row for hit in cat.before if hit.relevant} == {0, 3}
     assert isinstance(cat.before[0], Hit)
     assert cat.label is None
+
+
+def test_texts_that_images_find_are_shown():
+    measure = both_ways()
+    before = measure.run(Encoders(Vector()), go)
+    after = measure.run(Encoders(Vector(), Vector(turn=-torch.eye(4))), go)
+    _, shown = measure.examples(before, after)
+    assert shown.way == "image to text"
+    assert shown.queries is measure.right
+    assert shown.index is measure.left
+    captions = ["a cat", "a dog", "a cow", "a cat"]
+    assert len(shown.examples) == 3
+    for example in shown.examples:
+        assert example.query_text is None
+        caption = captions[example.query_row]
+        assert [hit.text for hit in example.before if hit.relevant] == [caption]
+        assert [hit.score for hit in example.after] == pytest.approx(
+            [-hit.score for hit in reversed(example.before)], abs=1e-6
+        )
 
 
 def test_scored_pairs_show_nothing():

@@ -5,11 +5,9 @@ import pytest
 import torch
 
 from embedtune_api.spec import Encoder, Objective, Training
-from embedtune_trainer import encoding
 from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.load import Fetched, load_encoder
-from embedtune_trainer.encoding import encode_parts
 from embedtune_trainer.errors import (
     BadSpec,
     Collapsed,
@@ -100,35 +98,6 @@ def test_frozen_weights_do_not_move(plain, rows):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any("encoder.layer.1" in name for name in changed)
     assert not any(".embeddings." in name or "pooler" in name for name in changed)
-
-
-def test_parts_of_like_length_give_the_padded_batchs_loss_and_gradient(plain, monkeypatch):
-    texts = [" ".join(["cat dog red paris axe the"] * (i % 7 + 1)) + f" {i}" for i in range(24)]
-    embedder = load(plain)
-    rows = LabelledRows(Texts(texts), [str(i % 4) for i in range(24)], "t.csv")
-    batch = np.random.default_rng(0).permutation(24)
-    objective = Objective(miner_options={"typeOfTriplets": "all"})
-    mixture = build_mixture(Encoders.single(embedder), (Entry(rows),), objective, Training())
-    (task,) = mixture.tasks
-    (column,) = task.columns
-
-    def run(overhead):
-        monkeypatch.setitem(encoding.PART_OVERHEAD, "cpu", overhead)
-        parts = column.prepare(batch, embedder.device)
-        embedder.zero_grad()
-        loss = task.loss([encode_parts(embedder, parts)], batch).loss
-        loss.backward()
-        gradients = [p.grad.clone() for p in embedder.parameters() if p.grad is not None]
-        return len(parts), loss.detach(), gradients
-
-    one_part, loss, gradients = run(10**9)
-    parts, cut_loss, cut_gradients = run(1)
-    assert one_part == 1 < parts
-    assert abs(float(loss - cut_loss)) < 1e-6
-    assert (
-        max(float((a - b).abs().max()) for a, b in zip(gradients, cut_gradients, strict=True))
-        < 1e-6
-    )
 
 
 def test_cutting_takes_every_row_once_within_the_budget():

@@ -2,6 +2,7 @@
 embeds the same with it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,12 +54,14 @@ def embedtune_embeds(folder: Path) -> Any:
 
 
 def test_on_files(tiny_backbone: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_backbone, tmp_path / "base")
+    (base / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
     train = tiny.write_csv(tmp_path / "train.csv", tiny.rows())
     job = tiny.job(
-        f"file://{tiny_backbone}",
+        "",
         f"file://{train}",
         f"file://{tmp_path}/out",
-        model={"backbone": f"file://{tiny_backbone}", "projection": {"dim": 16}},
+        model={"backbone": f"file://{base}", "projection": {"dim": 16}},
         training={"epochs": 8, "batchSize": 32, "learningRate": 2e-3},
     )
     file = tiny.write_job(tmp_path / "job.yaml", job)
@@ -72,6 +75,7 @@ def test_on_files(tiny_backbone: Path, tmp_path: Path) -> None:
     embeddings = sentence_transformers_embeds(folder)
     np.testing.assert_allclose(embeddings, embedtune_embeds(folder), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    assert "| licence of the base model | cc0-1.0 |" in (folder / "README.md").read_text()
 
 
 def test_the_same_run_gives_the_same_model(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -138,7 +138,9 @@ def test_a_frozen_encoder_is_encoded_once_and_without_a_gradient(plain):
     embedder.layers.requires_grad_(False)
     made_from = bench(stepping.load(plain), stepping.labelled(), objective=ALL)
     (given,) = made_from.preparer(made_from.batch(range(24)))
-    one = cached.Encoded(replace(given, embedder=embedder, budget=1), (0, 0), torch.no_grad)
+    one = cached.Encoded(
+        replace(given, embedder=embedder, budget=1), (0, 0), lambda _: torch.no_grad()
+    )
     assert not one.embeddings()[0].requires_grad
 
 

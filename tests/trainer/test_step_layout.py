@@ -9,6 +9,7 @@ from transformers import AlbertConfig, AlbertModel, DistilBertConfig, DistilBert
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
+from embedtune_trainer.images import processor
 from embedtune_trainer.rows.table import Images, LabelledRows
 from embedtune_trainer.training import precision
 from embedtune_trainer.training.defaults import default_learning_rate, is_convolutional
@@ -130,3 +131,25 @@ def test_a_picture_that_comes_twice_is_encoded_once(mobilenet):
     (given,) = made.preparer(made.batch([0, 1, 2, 1]), variation=3)
     assert given.sizes == (3,)
     assert given.place_CB.tolist() == [[0, 1, 2, 1]]
+
+
+@pytest.mark.parametrize(("micro_batch", "put"), [(None, [12]), (3, [3] * 7)])
+def test_only_what_is_encoded_is_on_the_device(mobilenet, monkeypatch, micro_batch, put):
+    """Pictures become what the network gets where they are put on the device: 4 parts of 3, three
+    of them twice, since the last is encoded once.
+    """
+    given = []
+    normalised = processor.normalised
+
+    def counted(levels_BHW3, how):
+        given.append(len(levels_BHW3))
+        return normalised(levels_BHW3, how)
+
+    monkeypatch.setattr(processor, "normalised", counted)
+    made = stepping.bench(
+        Encoders.single(mobilenet()), photos(), micro_batch=micro_batch, batchSize=12
+    )
+    inputs = made.preparer(made.batch(range(12)))
+    assert given == ([] if micro_batch else put), "nothing is put there before its turn"
+    stepping.gradients(made, range(12), inputs)
+    assert given == put

@@ -22,8 +22,9 @@ from embedtune_trainer import (
     pull_command,
     remove_command,
 )
-from embedtune_trainer.failures import Ending, ending_of
+from embedtune_trainer.failures import EndedElsewhere, Ending, ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
+from embedtune_trainer.processes import Processes
 from embedtune_trainer.usage import kind_of
 
 DESCRIPTION = """\
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.action(arguments)
     except Exception as error:
         ending = ending_of(error)
-        _tell(ending)
+        if not isinstance(error, EndedElsewhere):
+            _tell(ending)
         return ending.exit_code
     return code
 
@@ -79,12 +81,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from embedtune_trainer.stopping import stop_on_signals
 
     stop_on_signals(stop, _tell_at_once)
+    processes = Processes.of_environment()
     with ExitStack() as stack:
         work_dir = arguments.work_dir or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtune-"))
         )
         work_dir.mkdir(parents=True, exist_ok=True)
-        result = _train(job, work_dir, stop, arguments.storage_patience_s, stack)
+        result = _train(job, work_dir, stop, arguments.storage_patience_s, stack, processes)
+        if not processes.is_main:
+            return ExitCode.DONE
         kind = kind_of(work_dir / "model")
     if arguments.json:
         sys.stdout.write(result.model_dump_json(by_alias=True, exclude_none=True) + "\n")
@@ -98,19 +103,27 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(
-    job: FineTuneJob, work_dir: Path, stop: Event, patience_s: float, stack: ExitStack
+    job: FineTuneJob,
+    work_dir: Path,
+    stop: Event,
+    patience_s: float,
+    stack: ExitStack,
+    processes: Processes,
 ) -> TrainResult:
     from rich.console import Console
 
     from embedtune_trainer.console import ConsoleReporter
     from embedtune_trainer.machine import prepare_process
-    from embedtune_trainer.progress import LogReporter, Reporter
+    from embedtune_trainer.progress import FanOut, LogReporter, Reporter
     from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 
     prepare_process(work_dir)
     screen = Console(stderr=True)
-    if screen.is_terminal:
-        reporter: Reporter = stack.enter_context(ConsoleReporter(screen))
+    if not processes.is_main:
+        reporter: Reporter = FanOut(())
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    elif screen.is_terminal:
+        reporter = stack.enter_context(ConsoleReporter(screen))
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
     else:
         reporter = LogReporter()
@@ -118,7 +131,8 @@ def _train(
     store = open_storage(job.spec.storage, stop, RetryPolicy(give_up_after_s=patience_s))
     from embedtune_trainer import train
 
-    return train.run(job, store, work_dir, reporter, stop.is_set)
+    with processes.joined():
+        return train.run(job, store, work_dir, reporter, stop.is_set, processes)
 
 
 def _with_endpoint(job: FineTuneJob, endpoint: str | None) -> FineTuneJob:

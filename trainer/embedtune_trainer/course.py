@@ -1,6 +1,7 @@
 """The course of a run whose data is read: load, measure, train, measure, write down, publish."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from embedtune_api.spec import Training
 from embedtune_api.status import Headline, Metrics, ModelRef
 from embedtune_trainer import inspection
 from embedtune_trainer.artifact import stage
+from embedtune_trainer.checkpoints.identity import digest_of_rows
 from embedtune_trainer.checkpoints.keeper import Keeper
 from embedtune_trainer.checkpoints.open import as_recorded, open_keeper
 from embedtune_trainer.datafiles import DataFiles, about
 from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.errors import BadData
 from embedtune_trainer.evaluation.bootstrap import intervals
 from embedtune_trainer.evaluation.measures import Measure
 from embedtune_trainer.evaluation.outcome import Outcome
@@ -23,13 +26,14 @@ from embedtune_trainer.export.finish import Finished, Measured, rehearse
 from embedtune_trainer.loading import analysed, go_on, load
 from embedtune_trainer.mixture import Mixture, build_mixture
 from embedtune_trainer.objectives.choice import Entry, choose_losses
+from embedtune_trainer.processes import ALONE, Processes
 from embedtune_trainer.progress import FanOut, Reporter
-from embedtune_trainer.reporting.sample import held_out
 from embedtune_trainer.reporting.scribe import Scribe, Told
 from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched
 from embedtune_trainer.sources.storage import Store
 from embedtune_trainer.stopping import ends_with_a_checkpoint
+from embedtune_trainer.training.distributed import World
 from embedtune_trainer.training.evaluations import EACH_EPOCH, Evaluations
 from embedtune_trainer.training.fit import Beside, fit
 from embedtune_trainer.training.judge import Judge
@@ -75,11 +79,35 @@ class Trained:
     after: Outcome
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What the model is looked at with.
+
+    Attributes:
+        measure: the evaluation data.
+        judge: says what is good enough.
+        scribe: writes the report.
+    """
+
+    measure: Measure
+    judge: Judge
+    scribe: Scribe
+
+
 class Course:
-    """One run; see train.run for what it is given."""
+    """One run; see train.run for what it is given.
+
+    Of several processes all read, load and train; the main one does the rest, and they wait.
+    """
 
     def __init__(
-        self, job: FineTuneJob, store: Store, work_dir: Path, reporter: Reporter, stop: Stop
+        self,
+        job: FineTuneJob,
+        store: Store,
+        work_dir: Path,
+        reporter: Reporter,
+        stop: Stop,
+        processes: Processes = ALONE,
     ) -> None:
         self._job = job
         self._spec = job.spec
@@ -87,30 +115,54 @@ class Course:
         self._work_dir = work_dir
         self._reporter = reporter
         self._stop = stop
+        self._processes = processes
 
     def run(self, read: Sequence[Rows], files: DataFiles) -> TrainResult:
         """From the rows of the data's entries to the model in its place."""
-        entries, measure = self._plan(read, files)
-        judge = Judge.of(self._spec, measure)
-        scribe = Scribe(self._job, held_out(measure))
+        with self._processes.node_first():
+            entries, measure = self._plan(read, files)
+        self._check_alike(entries)
+        scribe = Scribe(self._job, measure.measured_on[0])
+        by = Yardstick(measure, Judge.of(self._spec, measure), scribe)
         self._reporter = FanOut((self._reporter, scribe.history))
         ready = self._load(entries)
         self._tell_ready(ready, len(measure))
-        rehearse(ready.encoders, self._spec.output, entries[0].rows)
+        if self._processes.is_main:
+            rehearse(ready.encoders, self._spec.output, entries[0].rows)
         self._reporter.phase("Evaluating")
-        before = measure.run(ready.encoders, self._stop)
-        scribe.look_before(ready.encoders, before, self._stop)
-        with self._keeper(ready) as keeper:
-            keeper.also["history"] = scribe.history
-            trained = self._train(ready, measure, judge, before, keeper)
-            scribe.look_after(ready.encoders, trained.after, trained.report.steps, self._stop)
-            metrics = _metrics(judge.headline, before, trained.after)
-            self._reporter.note("measured", **_facts(metrics.headline))
-            model = self._stage(ready, trained, measure, metrics, scribe, entries[0].rows)
-        with about("spec.output.uri"):
-            self._store.publish(self._work_dir / "model", self._job.output_uri)
-        self._reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
-        return self._result(judge, trained, metrics, model)
+        before = self._measured(measure, ready.encoders)
+        if self._processes.is_main:
+            scribe.look_before(ready.encoders, before, self._stop)
+        with self._keeper(ready, by) as keeper:
+            trained = self._train(ready, by, before, keeper)
+            return self._processes.on_main(lambda: self._finish(ready, trained, by, keeper))
+
+    def _check_alike(self, entries: Sequence[Entry]) -> None:
+        """Know that all processes train on the same rows.
+
+        Raises:
+            BadData: they do not.
+        """
+        if self._processes.size == 1:
+            return
+        own = {entry.place: digest_of_rows(entry.rows) for entry in entries}
+        main = self._processes.on_main(lambda: own)
+        if different := [place for place in own if own[place] != main[place]]:
+            raise BadData(
+                f"{different[0]}: process {self._processes.rank} has read other rows than process"
+                " 0; the file has changed meanwhile, or is not the same on every node"
+            )
+
+    def _measured(self, measure: Measure, encoders: Encoders) -> Outcome:
+        """The encoders as they stand, by the main process; the others hear the metrics alone."""
+        found: list[Outcome] = []
+
+        def run() -> dict[str, float]:
+            found.append(measure.run(encoders, self._stop))
+            return dict(found[0])
+
+        metrics = self._processes.on_main(run)
+        return found[0] if found else Outcome(metrics)
 
     def _plan(self, read: Sequence[Rows], files: DataFiles) -> tuple[list[Entry], Measure]:
         """What is trained on, and what is measured on; the objective is known to suit it."""
@@ -129,68 +181,89 @@ class Course:
 
     def _load(self, entries: Sequence[Entry]) -> Ready:
         spec, brought = self._spec, dict[str, Fetched]()
-        encoders = load(
-            spec.model, self._store, self._work_dir, spec.training.seed, self._stop, brought
-        )
+        with self._processes.node_first():
+            encoders = load(
+                spec.model, self._store, self._work_dir, spec.training.seed, self._stop, brought
+            )
         analyses = analysed(spec.model, brought, self._reporter)
-        recorded = as_recorded(self._job, self._store, self._work_dir / "checkpoints")
-        training = find_batch_size(encoders, entries, spec.objective, recorded)
+        recorded = self._processes.on_main(
+            lambda: as_recorded(self._job, self._store, self._work_dir / "checkpoints")
+        )
+        world = World.of(self._processes)
+        training = find_batch_size(encoders, entries, spec.objective, recorded, world)
         mixture = build_mixture(encoders, entries, spec.objective, training, spec.data.weights)
         return Ready(encoders, brought, analyses, training, mixture)
 
-    def _keeper(self, ready: Ready) -> Keeper:
-        return open_keeper(
+    @contextmanager
+    def _keeper(self, ready: Ready, by: Yardstick) -> Iterator[Keeper | None]:
+        """Of the checkpoints, closed at the end; None in a process that writes none."""
+        if not self._processes.is_main:
+            yield None
+            return
+        with open_keeper(
             self._job,
             self._store,
             ready.encoders.module,
             ready.mixture.tasks,
+            by.measure.measured_on,
             self._work_dir / "checkpoints",
             self._reporter,
-        )
+        ) as keeper:
+            keeper.also["history"] = by.scribe.history
+            yield keeper
 
     def _train(
-        self, ready: Ready, measure: Measure, judge: Judge, before: Outcome, keeper: Keeper
+        self, ready: Ready, by: Yardstick, before: Outcome, keeper: Keeper | None
     ) -> Trained:
         """Train, and measure what is kept of it."""
         encoders, training, mixture = ready.encoders, ready.training, ready.mixture
         evaluations = Evaluations(
-            lambda: measure.run(encoders, self._stop),
+            lambda: self._measured(by.measure, encoders),
             self._spec.data.evaluation.every or EACH_EPOCH,
             len(mixture),
             len(mixture) * training.epochs,
-            Selection(training, judge.monitors, encoders.module),
+            Selection(training, by.judge.monitors, encoders.module),
         )
         of_losses = loss_optimizer_of(
             self._spec.objective, [task.loss_module for task in mixture.tasks]
         )
         go_on(self._stop)
         self._reporter.phase("Training")
-        beside = Beside(of_losses, keeper, evaluations)
+        beside = Beside(of_losses, keeper, evaluations, self._processes)
         with ends_with_a_checkpoint():
             report = fit(encoders, mixture, training, self._reporter, self._stop, beside)
         go_on(self._stop)
         self._reporter.phase("Evaluating")
         after = evaluations.of_kept
         if after is None or training.wise_ft is not None:
-            after = measure.run(encoders, self._stop)
+            after = self._measured(by.measure, encoders)
         return Trained(report, before, after)
 
-    def _stage(
-        self,
-        ready: Ready,
-        trained: Trained,
-        measure: Measure,
-        metrics: Metrics,
-        scribe: Scribe,
-        rows: Rows,
-    ) -> ModelRef:
-        """The model's folder, with all that is said of it; `rows` are tried with what is saved."""
+    def _finish(
+        self, ready: Ready, trained: Trained, by: Yardstick, keeper: Keeper | None
+    ) -> TrainResult:
+        """The model in its place."""
+        encoders, steps = ready.encoders, trained.report.steps
+        by.scribe.look_after(encoders, trained.after, steps, self._stop)
+        metrics = _metrics(by.judge.headline, trained.before, trained.after)
+        self._reporter.note("measured", **_facts(metrics.headline))
+        model = self._stage(ready, trained, by, metrics)
+        if keeper is not None:
+            keeper.close()  # a checkpoint that came after the model would stay there
+        with about("spec.output.uri"):
+            self._store.publish(self._work_dir / "model", self._job.output_uri)
+        self._reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
+        return self._result(by.judge, trained, metrics, model)
+
+    def _stage(self, ready: Ready, trained: Trained, by: Yardstick, metrics: Metrics) -> ModelRef:
+        """The model's folder, with all that is said of it."""
         go_on(self._stop)
         self._reporter.phase("Exporting")
         report, before, after = trained.report, trained.before, trained.after
         encoders, mixture, headline = ready.encoders, ready.mixture, metrics.headline.name
+        measure, rows = by.measure, mixture.tasks[0].entry.rows
         data = mixture.report(self._spec.training.epochs)
-        people = scribe.for_people(
+        people = by.scribe.for_people(
             Told(
                 headline=headline,
                 before=before,
@@ -205,8 +278,6 @@ class Course:
                 modules=inspection.render(ready.analyses),
                 intervals=intervals(before, after, self._spec.training.seed),
                 examples=measure.examples(before, after),
-                queries=measure.searched_with,
-                index=measure.searched_in,
             )
         )
         measured = Measured(measure, headline, after[headline])

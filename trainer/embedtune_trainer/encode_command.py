@@ -6,20 +6,11 @@ What reads data and networks is imported when it is about to, so that help is qu
 import argparse
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from embedtune_api.contract import ExitCode
-from embedtune_api.spec import Storage
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.model_argument import (
-    HELP,
-    as_uri,
-    dataset_of,
-    fetch_model,
-    open_on_device,
-)
+from embedtune_trainer.model_argument import HELP, dataset_of, model_at_hand, open_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,19 +67,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _encode(arguments: argparse.Namespace) -> int:
     from embedtune_trainer.embeddings_file import check_name, write_embeddings
-    from embedtune_trainer.machine import prepare_process
-    from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 
     if arguments.batch_size < 1:
         raise BadSpec(f"--batch-size: {arguments.batch_size} is less than 1")
     dataset = dataset_of(arguments.file, arguments)
     check_name(arguments.out)
-    with TemporaryDirectory(prefix="embedtune-") as name:
-        scratch = Path(name)
-        prepare_process(scratch)
-        store = open_storage(Storage(), Event(), RetryPolicy())
-        folder = fetch_model(as_uri(arguments.model), store, scratch / "model")
-
+    with model_at_hand(arguments.model) as (folder, store, scratch):
         from embedtune_trainer.rows.images import ImageFetcher
         from embedtune_trainer.rows.items import read_items
         from embedtune_trainer.sources.fetch import fetch_dataset

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedtune_trainer.batches.microbatch import cut_by_length
+from embedtune_trainer.bfloat16 import pays_off
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.rows.table import Items
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from embedtune_trainer.embedder.model import Embedder
 
 Indices = NDArray[np.int64]
-Part = tuple[Indices, Any]
-"""Positions in a batch, and their inputs."""
 PART_OVERHEAD = {"cpu": 64, "cuda": 4096}
 """What encoding one more part of a batch costs, in tokens; see microbatch."""
 PART_BUDGET = 65536
@@ -54,25 +53,6 @@ class Column:
         """Texts as long as the longest there may be, most of them cut."""
         return int(getattr(self.table, "full", 0)) if self.item_N is None else 0
 
-    def prepare(
-        self, rows_B: Indices, device: torch.device, variation: int | None = None
-    ) -> list[Part]:
-        """A batch's inputs in parts of like length.
-
-        Args:
-            rows_B: row numbers.
-            device: where to.
-            variation: see Processor.batch.
-        """
-        item_B = rows_B if self.item_N is None else self.item_N[rows_B]
-        processor = self.embedder.processor
-        return [
-            (part, processor.batch(self.table, item_B[part], device, variation))
-            for part in cut_by_length(
-                self.table.lengths_N[item_B], PART_OVERHEAD[device.type], PART_BUDGET
-            )
-        ]
-
 
 class Prepared:
     """Items that are encoded again and again, prepared once.
@@ -103,14 +83,6 @@ class Prepared:
         return encode_rows(known, every, stop, batch_size, exact=True, to=torch.device("cpu"))
 
 
-def encode_parts(embedder: "Embedder", parts: list[Part]) -> Tensor:
-    """(B, D) embeddings of a batch in its order, out of its parts."""
-    with _bfloat16(embedder.device):
-        out = [embedder(inputs) for _, inputs in parts]
-    back_B = torch.from_numpy(np.argsort(np.concatenate([part for part, _ in parts])))
-    return torch.cat(out)[back_B.to(embedder.device, non_blocking=True)]
-
-
 def encode_rows(
     column: Column,
     rows_R: Indices,
@@ -129,7 +101,7 @@ def encode_rows(
         rows_R: row numbers.
         stop: asked now and then; when it says so, it ends early.
         at_a_time: most rows that are encoded together.
-        exact: in float32 also where the device has bfloat16.
+        exact: in float32 also where bfloat16 is faster.
         to: where the embeddings go; None: they stay with the encoder.
 
     Raises:
@@ -143,7 +115,7 @@ def encode_rows(
     was_training = embedder.training
     embedder.eval()
     try:
-        with torch.inference_mode(), nullcontext() if exact else _bfloat16(device):
+        with torch.inference_mode(), nullcontext() if exact else _fast(embedder):
             for part in parts:
                 for begin in range(0, len(part), at_a_time):
                     if stop():
@@ -165,7 +137,7 @@ def _parts(length_R: Indices, overhead: int) -> list[Indices]:
     return cut_by_length(-(-length_R // step) * step, overhead, PART_BUDGET)[::-1]
 
 
-def _bfloat16(device: torch.device) -> AbstractContextManager[None]:
-    """Where the device has it."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+def _fast(embedder: "Embedder") -> AbstractContextManager[None]:
+    """In bfloat16 where that is faster."""
+    device = embedder.device
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays_off(embedder, device))

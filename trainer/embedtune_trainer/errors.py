@@ -12,7 +12,8 @@
     │   └── NothingLearnt          no step had anything to learn from
     └── RetryableError
         ├── StorageUnavailable     the storage does not answer
-        └── Interrupted            told to stop
+        ├── Interrupted            told to stop
+        └── PeerLost               another process of the training has ended
 
 The message is for the user: what is wrong, where, and what to do.
 """
@@ -92,5 +93,11 @@ class StorageUnavailable(RetryableError):
 
 class Interrupted(RetryableError):
     """The trainer was told to stop."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class PeerLost(RetryableError):
+    """Another process of the training has ended, and this one cannot go on without it."""
 
     exit_code = ExitCode.INTERRUPTED

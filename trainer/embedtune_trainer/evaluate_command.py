@@ -5,29 +5,22 @@ What reads data and networks is imported when it is about to, so that help is qu
 
 import argparse
 import json
-import logging
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import ExitCode
-from embedtune_api.spec import Data, Storage
+from embedtune_api.evaluation import Evaluation
+from embedtune_api.spec import Dataset
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.model_argument import (
     HELP,
-    as_uri,
     dataset_of,
-    fetch_model,
+    model_at_hand,
     open_on_device,
     wanted_of,
 )
 
-if TYPE_CHECKING:
-    from embedtune_trainer.datafiles import DataFiles
-    from embedtune_trainer.evaluation.measures import Measure
 DESCRIPTION: Final = """\
 Measure a model on data as a job would: each row is searched in the others, or
 each of --queries in --index. Rows with the label of the query, or paired with
@@ -70,18 +63,15 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from embedtune_trainer.datafiles import DataFiles
-    from embedtune_trainer.machine import prepare_process
-    from embedtune_trainer.sources.storage import RetryPolicy, open_storage
+    from embedtune_trainer.evaluation.plan import measure_on
 
-    data = _data(arguments)
-    with TemporaryDirectory(prefix="embedtune-") as name:
-        scratch = Path(name)
-        prepare_process(scratch)
-        store = open_storage(Storage(), Event(), RetryPolicy())
-        folder = fetch_model(as_uri(arguments.model), store, scratch / "model")
+    searched_with, searched_in, evaluation = _asked(arguments)
+    with model_at_hand(arguments.model) as (folder, store, scratch):
         encoders = open_on_device(folder)
         files = DataFiles(store, scratch / "data", wanted_of(encoders))
-        measure = _measure(data, files)
+        queries = files.read(searched_with, "DATA" if searched_in is None else "--queries").rows
+        index = None if searched_in is None else files.read(searched_in, "--index").rows
+        measure = measure_on(queries, index, evaluation, seed=0)
         found = measure.run(encoders, lambda: False)
         told = {name: f"{found[name]:.4f}" for name in measure.metrics}
         count = len(measure)
@@ -92,51 +82,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _data(arguments: argparse.Namespace) -> Data:
-    """The data as a job would name it.
+def _asked(arguments: argparse.Namespace) -> tuple[Dataset, Dataset | None, Evaluation]:
+    """What to search with, what to search in if that is other rows, and how to measure.
 
     Raises:
         BadSpec: not just one of DATA, or --queries with --index; or an option is wrong.
     """
-    searched = arguments.queries is not None and arguments.index is not None
-    either = arguments.queries is not None or arguments.index is not None
-    if (arguments.data is not None) == either or either != searched:
+    pair = arguments.queries, arguments.index
+    given = [one for one in (arguments.data, *pair) if one is not None]
+    if len(given) != (1 if arguments.data is not None else 2):
         raise BadSpec("give DATA, or --queries and --index")
-    evaluation: dict[str, Any] = {"batchSize": arguments.batch_size}
+    options: dict[str, Any] = {"batchSize": arguments.batch_size}
     if arguments.cutoffs:
-        evaluation["cutoffs"] = arguments.cutoffs
+        options["cutoffs"] = arguments.cutoffs
     try:
-        train = dataset_of(arguments.index if searched else arguments.data, arguments).to_dict()
-        if searched:
-            queries = dataset_of(arguments.queries, arguments).to_dict()
-            evaluation |= {"queries": queries, "index": train}
-        else:
-            evaluation["uri"] = train["uri"]
-        return Data.parse({"train": train, "evaluation": evaluation})
+        first, *more = (dataset_of(one, arguments) for one in given)
+        return first, more[0] if more else None, Evaluation.parse(options)
     except InvalidJob as error:
         raise BadSpec(str(error)) from None
-
-
-def _measure(data: Data, files: "DataFiles") -> "Measure":
-    """What a job that trained on nothing would measure on."""
-    from embedtune_trainer.evaluation.plan import plan_evaluation
-
-    logger = logging.getLogger("embedtune")
-    before = logger.level
-    logger.setLevel(logging.ERROR)  # that rows are both trained on and searched is no fault here
-    try:
-        rows = files.read(data.entries[0][1], "DATA" if data.evaluation.uri else "--index").rows
-        _, measure = plan_evaluation(
-            data,
-            [rows],
-            0,
-            lambda dataset, _: (
-                rows if dataset.uri == rows.source else files.read(dataset, "--queries").rows
-            ),
-        )
-    finally:
-        logger.setLevel(before)
-    return measure
 
 
 def _show(metrics: dict[str, str]) -> None:

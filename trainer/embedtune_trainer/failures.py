@@ -30,12 +30,28 @@ class Ending:
         return TrainResult(failure=Failure(reason=self.reason, message=self.message))
 
 
+class EndedElsewhere(Exception):
+    """This process ends since another one of the run has failed, and with the other's ending.
+
+    Attributes:
+        rank: the other's.
+        ending: its.
+    """
+
+    def __init__(self, rank: int, ending: Ending) -> None:
+        super().__init__(f"process {rank} failed: {ending.message}")
+        self.rank = rank
+        self.ending = ending
+
+
 def ending_of(error: BaseException) -> Ending:
     """What a run that raised this ends with.
 
     Memory that cannot be had is final: with the same limit it would only happen again. On the
     host it ends like the kernel's OOM kill, on the GPU the batch size is what to change.
     """
+    if isinstance(error, EndedElsewhere):
+        return error.ending
     if isinstance(error, TrainerError):
         return _ending(error.exit_code, str(error))
     if isinstance(error, InvalidJob):

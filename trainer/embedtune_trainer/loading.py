@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from embedtune_api.spec import Encoder, Model
 from embedtune_trainer import inspection
 from embedtune_trainer.datafiles import about
@@ -30,8 +32,19 @@ def go_on(stop: Stop) -> None:
 def load(
     model: Model, store: Store, work_dir: Path, seed: int, stop: Stop, brought: dict[str, Fetched]
 ) -> Encoders:
-    """What the spec's model describes, fetched and loaded; what was fetched goes into `brought`."""
+    """What the spec's model describes, fetched and loaded, on the GPU if there is one.
 
+    What was fetched goes into `brought`.
+    """
+    encoders = _loaded(model, store, work_dir, seed, stop, brought)
+    if torch.cuda.is_available():
+        encoders.module.to("cuda")
+    return encoders
+
+
+def _loaded(
+    model: Model, store: Store, work_dir: Path, seed: int, stop: Stop, brought: dict[str, Fetched]
+) -> Encoders:
     def fetched(encoder: Encoder, field: str) -> Fetched:
         with about(field):
             found = fetch_backbone(store, encoder, work_dir / field)

@@ -4,11 +4,15 @@ Nothing heavy is imported before it is asked for, so that help is quick.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from embedtune_api.contract import MANIFEST
-from embedtune_api.spec import Dataset
+from embedtune_api.spec import Dataset, Storage
 
 if TYPE_CHECKING:
     from embedtune_trainer.embedder.encoders import Encoders
@@ -34,19 +38,43 @@ def dataset_of(given: str, arguments: argparse.Namespace) -> Dataset:
     )
 
 
-def fetch_model(uri: str, store: "Store", scratch: Path) -> Path:
-    """A model's folder on this machine; one that comes from elsewhere is checked by its manifest.
+class AtHand(NamedTuple):
+    """What a command works with.
+
+    Attributes:
+        folder: the model's.
+        store: where other URIs are.
+        scratch: a folder for what is fetched.
+    """
+
+    folder: Path
+    store: "Store"
+    scratch: Path
+
+
+@contextmanager
+def model_at_hand(given: str) -> Iterator[AtHand]:
+    """The argument's model on this machine, in a process that is ready to compute.
+
+    One that comes from elsewhere is checked by its manifest; what was fetched is gone afterwards.
 
     Raises:
         UnsupportedModel: a file of it is not what its manifest says.
         TrainerError: see Store.
     """
     from embedtune_trainer.artifact import verify
+    from embedtune_trainer.machine import prepare_process
+    from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 
-    folder = store.fetch_folder(uri, scratch)
-    if not uri.startswith("file://") and (folder / MANIFEST).exists():
-        verify(folder)
-    return folder
+    uri = as_uri(given)
+    with TemporaryDirectory(prefix="embedtune-") as name:
+        scratch = Path(name)
+        prepare_process(scratch)
+        store = open_storage(Storage(), Event(), RetryPolicy())
+        folder = store.fetch_folder(uri, scratch / "model")
+        if not uri.startswith("file://") and (folder / MANIFEST).exists():
+            verify(folder)
+        yield AtHand(folder, store, scratch)
 
 
 def open_on_device(folder: Path) -> "Encoders":

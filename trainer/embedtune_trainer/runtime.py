@@ -1,7 +1,7 @@
 """The run in a pod: job in, metrics out, a last word in the termination message, an exit code.
 
-`python -m embedtune_trainer` comes here. Whatever ends a run is told by `failures`; on SIGTERM see
-`stopping`.
+`python -m embedtune_trainer` comes here, once in a pod or, by `launch`, in several processes.
+Whatever ends a run is told by `failures`; on SIGTERM see `stopping`.
 """
 
 import argparse
@@ -17,10 +17,11 @@ from embedtune_api import contract
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
 from embedtune_trainer.errors import BadSpec
-from embedtune_trainer.failures import ending_of
+from embedtune_trainer.failures import EndedElsewhere, Ending, ending_of
 from embedtune_trainer.gauges import PrometheusReporter
 from embedtune_trainer.machine import prepare_process
-from embedtune_trainer.progress import FanOut, LogReporter
+from embedtune_trainer.processes import Processes
+from embedtune_trainer.progress import FanOut, LogReporter, Reporter
 from embedtune_trainer.sources.storage import RetryPolicy, open_storage
 from embedtune_trainer.stopping import stop_on_signals
 
@@ -41,16 +42,18 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the mounted job; the exit code is of the contract."""
     options = _options(argv)
+    processes = Processes.of_environment()
+    who = f" process={processes.rank}" if processes.size > 1 else ""
     logging.basicConfig(
-        level=logging.INFO,
+        level=logging.INFO if processes.is_main else logging.WARNING,
         stream=sys.stdout,
-        format="time=%(asctime)s level=%(levelname)s %(message)s",
+        format=f"time=%(asctime)s level=%(levelname)s{who} %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
     stop = Event()
-    stop_on_signals(stop, lambda ending: write_result(ending.result, options.termination_log))
+    stop_on_signals(stop, lambda ending: _write_first(ending, options.termination_log))
     try:
-        result = _run(options, stop)
+        result = _run(options, stop, processes)
     except BaseException as error:
         ending = ending_of(error)
         log.exception(
@@ -58,11 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             ending.exit_code,
             ending.reason,
             ending.message,
-            exc_info=None if ending.expected else error,
+            exc_info=None if ending.expected or isinstance(error, EndedElsewhere) else error,
         )
         write_result(ending.result, options.termination_log)
         return ending.exit_code
-    write_result(result, options.termination_log)
+    if processes.is_main:
+        write_result(result, options.termination_log)
     return ExitCode.DONE
 
 
@@ -92,18 +96,34 @@ def write_result(result: TrainResult, path: Path) -> None:
         log.warning("the result cannot be written to %s: %s", path, error)
 
 
-def _run(options: Options, stop: Event) -> TrainResult:
+def _write_first(ending: Ending, path: Path) -> None:
+    """Leave it unless another process of the pod, after whose failure this one ends, has spoken."""
+    if not path.exists() or path.stat().st_size == 0:
+        write_result(ending.result, path)
+
+
+def _run(options: Options, stop: Event, processes: Processes) -> TrainResult:
     job = read_job(options.job)
     threads = prepare_process(options.work_dir)
-    gauges = PrometheusReporter(_gpu_memory_bytes)
-    gauges.serve(options.metrics_port)
-    reporter = FanOut((gauges, LogReporter()))
-    reporter.note("run", job=f"{job.metadata.namespace}/{job.metadata.name}", cpu_threads=threads)
+    reporter = _reporter(options.metrics_port) if processes.is_main else FanOut(())
+    reporter.note(
+        "run",
+        job=f"{job.metadata.namespace}/{job.metadata.name}",
+        processes=processes.size,
+        cpu_threads=threads,
+    )
     policy = RetryPolicy(give_up_after_s=options.storage_patience_s)
     store = open_storage(job.spec.storage, stop, policy)
     from embedtune_trainer import train
 
-    return train.run(job, store, options.work_dir, reporter, stop.is_set)
+    with processes.joined():
+        return train.run(job, store, options.work_dir, reporter, stop.is_set, processes)
+
+
+def _reporter(metrics_port: int) -> Reporter:
+    gauges = PrometheusReporter(_gpu_memory_bytes)
+    gauges.serve(metrics_port)
+    return FanOut((gauges, LogReporter()))
 
 
 def _gpu_memory_bytes() -> int:

@@ -4,15 +4,13 @@
 """
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from embedtune_trainer.embedder.clip_families import CLIP_FAMILIES, REFUSED
 from embedtune_trainer.embedder.vision_families import FAMILIES
+from tests.trainer import generated_page
 from tests.trainer.hub.text_families import TEXT_FAMILIES
 from tests.trainer.hub.vision_families import VISION_FAMILIES
-
-PLACE = Path(__file__).resolve().parents[3] / "docs/hub-models.md"
 
 HEAD = """\
 # Hugging Face models as backbones
@@ -24,8 +22,8 @@ as a text encoder, or refused with a sentence.
 
 `spec.model.backbone` takes a folder as s3://BUCKET/KEY, pvc://CLAIM/PATH, file:///PATH (with
 `embedtune run`) or hf://OWNER/NAME[@REVISION]. Of the hub, a branch or tag is resolved to a commit,
-which the log names; configuration, tokenizer and one form of the weights are fetched, safetensors
-before pickles; HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE count.
+which the log names; configuration, tokenizer, one form of the weights, safetensors before pickles,
+and the card for its licence are fetched; HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE count.
 
 Nothing of a folder is run: pickled weights are read with weights_only, so one that holds code is
 refused; `auto_map` in config.json is refused, and no job can switch `trust_remote_code` on. Every
@@ -148,16 +146,5 @@ def _dim(config: Any) -> str:
     return f"hidden_size ({default.hidden_size})"
 
 
-def main() -> int:
-    """Write the page, or with --check only say whether it is out of date."""
-    text = document()
-    if "--check" not in sys.argv[1:]:
-        PLACE.write_text(text, encoding="utf-8")
-    elif PLACE.read_text(encoding="utf-8") != text:
-        sys.stderr.write(f"docs/{PLACE.name} is out of date: run `make generate`\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated_page.main("hub-models.md", document()))

@@ -15,7 +15,13 @@ from embedtune_trainer.reporting.html import render
 from embedtune_trainer.reporting.html.charts import smoothed
 from embedtune_trainer.reporting.html.markup import Scale, number
 from embedtune_trainer.reporting.html.scatter import coloured
-from embedtune_trainer.reporting.record import EmbeddingMap, Intervals, Projection, RunRecord
+from embedtune_trainer.reporting.record import (
+    EmbeddingMap,
+    ExampleSearches,
+    Intervals,
+    Projection,
+    RunRecord,
+)
 
 EVIL = "</script><script>alert('x')</script><img src=http://example.com/x>&\"'"
 VOID = {"meta", "input", "img"}
@@ -69,7 +75,7 @@ class Outline(HTMLParser):
             self.headings.append(data)
 
 
-def record(words: str = "a word") -> RunRecord:
+def record(words: str = "a word", ways: tuple[str, ...] = ("",)) -> RunRecord:
     stream = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(stream, "JPEG")
     places_N2 = np.random.default_rng(0).normal(size=(12, 2))
@@ -86,8 +92,12 @@ def record(words: str = "a word") -> RunRecord:
         course=Course(points, measured),
         intervals={"map": Intervals((0.15, 0.25), (0.45, 0.55), (0.2, 0.4))},
         map=EmbeddingMap((words,) * 12, (words,) * 12, ((0, 6),), projections, 100),
-        examples=[AnExample(0, words, words, hits, hits)],
-        hit_images={4: stream.getvalue()},
+        examples=[
+            ExampleSearches(
+                way, [AnExample(0, words, words, hits, hits)], hit_images={4: stream.getvalue()}
+            )
+            for way in ways
+        ],
         data=[{"rows": 1234, "skipped": 0, "loss": words, "skipped_first": [words]}],
         settings={"spec": {words: words}},
         modules=words,
@@ -115,6 +125,13 @@ def test_the_page_has_every_section() -> None:
     for words in ("0.2000", "0.5000", "+0.3000", "95%", "0.4500 to 0.5500", "12 of 100", "1,234"):
         assert words in page
     assert "skipped</th>" not in page
+
+
+def test_both_ways_to_search_have_a_section() -> None:
+    outline = Outline(render(record(ways=("text to image", "image to text"))))
+    shown = [heading for heading in outline.headings if heading.startswith("Examples")]
+    assert shown == ["Examples, text to image", "Examples, image to text"]
+    assert outline.counts["img"] == 4
 
 
 def test_it_asks_for_nothing_and_runs_nothing() -> None:

@@ -45,7 +45,7 @@ class Identity(ApiModel):
 
         Args:
             spec: the job's.
-            rows: those that are trained on, each with its place in the spec.
+            rows: those that are trained and measured on, each with its place in the spec.
             parameters: shape of every trained weight.
         """
         whole = spec.to_dict()

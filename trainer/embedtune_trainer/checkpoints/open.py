@@ -17,11 +17,14 @@ from embedtune_trainer.checkpoints.shelf import Shelf
 from embedtune_trainer.checkpoints.state import trained_shapes
 from embedtune_trainer.errors import SourceNotFound
 from embedtune_trainer.progress import Reporter
+from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.storage import RetryPolicy, Store, open_storage
 from embedtune_trainer.tasks import Task
 
 FOUND: Final = ("batch_size", "micro_batch")
 """Fields of spec.training that may say auto."""
+EVALUATION: Final = "spec.data.evaluation"
+SEARCHED: Final = (f"{EVALUATION}.queries", f"{EVALUATION}.index")
 WRITING: Final = RetryPolicy(give_up_after_s=20)
 """Of one transfer; the writer begins anew after it, with what is newest then."""
 
@@ -51,6 +54,7 @@ def open_keeper(
     store: Store,
     module: nn.Module,
     tasks: Sequence[Task],
+    measured_on: Sequence[Rows],
     work_dir: Path,
     reporter: Reporter,
 ) -> Keeper:
@@ -62,10 +66,13 @@ def open_keeper(
             when the run has been told to stop already.
         module: what is trained.
         tasks: what it is trained on.
+        measured_on: the rows that say which weights are the best so far; see Measure.
         work_dir: a folder of its own.
         reporter: told of what happens.
     """
-    rows = ((task.entry.place, task.entry.rows) for task in tasks)
+    places = (EVALUATION,) if len(measured_on) == 1 else SEARCHED
+    rows = [(task.entry.place, task.entry.rows) for task in tasks]
+    rows += zip(places, measured_on, strict=True)
     identity = Identity.of(job.spec, rows, trained_shapes(module, tasks))
     return Keeper(_shelf(job, store), job.spec.run_policy.checkpoints, identity, work_dir, reporter)
 

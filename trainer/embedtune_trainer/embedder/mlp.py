@@ -11,7 +11,7 @@ from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.features import Backbone, Feature
 from embedtune_trainer.embedder.model import Embedder
-from embedtune_trainer.embedder.processor import Indices
+from embedtune_trainer.embedder.processor import Indices, Processor
 from embedtune_trainer.embedder.saved import write_settings, write_weights
 from embedtune_trainer.errors import BadData, BadSpec
 from embedtune_trainer.rows.table import Items, Modality, Vectors
@@ -38,8 +38,8 @@ class VectorTable:
         return np.ones(len(self), np.int64)
 
 
-class VectorProcessor:
-    """Vectors as they are, a Processor."""
+class VectorProcessor(Processor):
+    """Vectors as they are."""
 
     modality: Modality = "vector"
 
@@ -61,15 +61,17 @@ class VectorProcessor:
             )
         return VectorTable(items.values_ND)
 
-    def batch(
+    def ready(
         self,
         table: VectorTable,
         indices: Indices,
-        device: torch.device,
         variation: int | None = None,  # noqa: ARG002  vectors are not varied
+        *,
+        pinned: bool = False,
     ) -> Tensor:
         """(B, DIM) float32."""
-        return torch.from_numpy(table.values_ND[indices]).to(device)
+        x_BD = torch.from_numpy(table.values_ND[indices])
+        return x_BD.pin_memory() if pinned else x_BD
 
 
 class VectorBackbone(Backbone):

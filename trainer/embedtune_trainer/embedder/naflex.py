@@ -59,6 +59,34 @@ class Patches:
     mask_BN: Tensor
     grids_B2: Tensor
 
+    def to(self, device: torch.device) -> "Patches":
+        """The same on the device."""
+        return Patches(self.values_BNP.to(device), self.mask_BN.to(device), self.grids_B2)
+
+
+@dataclass(frozen=True)
+class PatchLevels:
+    """The same with pixels as bytes.
+
+    Attributes:
+        levels_BNS3: uint8, the S pixels of each patch row by row.
+        mask_BN: see Patches.
+        grids_B2: see Patches.
+        preprocessing: how levels become numbers.
+    """
+
+    levels_BNS3: Tensor
+    mask_BN: Tensor
+    grids_B2: Tensor
+    preprocessing: Preprocessing
+
+    def to(self, device: torch.device) -> Patches:
+        """As the backbone takes them, on the device."""
+        levels_BNS3 = self.levels_BNS3.to(device, non_blocking=True)
+        x_B3NS = normalised(levels_BNS3, self.preprocessing)
+        values_BNP = x_B3NS.permute(0, 2, 3, 1).flatten(2)
+        return Patches(values_BNP, self.mask_BN.to(device, non_blocking=True), self.grids_B2)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -104,13 +132,14 @@ class PatchProcessor(ImageProcessor):
         size = self.grid.size(image.height, image.width)
         return replace(self.preprocessing, size=size)
 
-    def batch(  # type: ignore[override]  # as its backbone takes them
+    def ready(
         self,
         table: ImageTable,
         indices: Indices,
-        device: torch.device,
         variation: int | None = None,
-    ) -> Patches:
+        *,
+        pinned: bool = False,
+    ) -> PatchLevels:
         """These images' patches, padded to the longest grid of the batch.
 
         Raises:
@@ -129,14 +158,13 @@ class PatchProcessor(ImageProcessor):
         for _ in self._pool.map(place, range(len(indices))):
             pass
         longest = max(len(row) for row in rows)
-        levels_BNS3 = torch.zeros(len(rows), longest, self.grid.patch**2, 3, dtype=torch.uint8)
-        mask_BN = torch.zeros(len(rows), longest, dtype=torch.long)
+        shape = (len(rows), longest, self.grid.patch**2, 3)
+        levels_BNS3 = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
+        mask_BN = torch.zeros(shape[:2], dtype=torch.long, pin_memory=pinned)
         for row, patches in enumerate(rows):
             levels_BNS3.numpy()[row, : len(patches)] = patches
             mask_BN[row, : len(patches)] = 1
-        x_B3NS = normalised(levels_BNS3.to(device), self.preprocessing)
-        values_BNP = x_B3NS.permute(0, 2, 3, 1).flatten(2)
-        return Patches(values_BNP, mask_BN.to(device), torch.tensor(grids))
+        return PatchLevels(levels_BNS3, mask_BN, torch.tensor(grids), self.preprocessing)
 
 
 class NaflexBackbone(Backbone):

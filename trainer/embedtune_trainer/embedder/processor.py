@@ -21,15 +21,39 @@ class Table(Protocol):
         """What encoding each costs: tokens of a text, the same for every image or vector."""
 
 
+class Ready(Protocol):
+    """A batch's inputs in the host's memory, or on a device already."""
+
+    def to(self, device: torch.device) -> Any:  # noqa: ANN401  what the backbone takes
+        """The inputs on the device; what is there already stays."""
+
+
 class Processor(Protocol):
     """Items of one modality to the inputs of one encoder."""
 
-    @property
-    def modality(self) -> Modality:
-        """What it takes."""
+    modality: Modality
+    """What it takes."""
 
     def table(self, items: Items) -> Any:  # noqa: ANN401  each processor has its own Table
         """Prepare items, a Table."""
+
+    def ready(
+        self,
+        table: Any,  # noqa: ANN401  as `table` gives
+        indices: Indices,
+        variation: int | None = None,
+        *,
+        pinned: bool = False,
+    ) -> Ready:
+        """The inputs of these items, all done but for the device.
+
+        Args:
+            table: of this processor.
+            indices: which.
+            variation: what their augmentation is drawn from, together with each item's number;
+                None for items as they are.
+            pinned: in memory that a GPU copies from by itself.
+        """
 
     def batch(
         self,
@@ -38,12 +62,5 @@ class Processor(Protocol):
         device: torch.device,
         variation: int | None = None,
     ) -> Any:  # noqa: ANN401  what the backbone takes
-        """The inputs of these items on the device.
-
-        Args:
-            table: of this processor.
-            indices: which.
-            device: where to.
-            variation: what their augmentation is drawn from, together with each item's number;
-                None for items as they are.
-        """
+        """The inputs of these items on the device; see `ready`."""
+        return self.ready(table, indices, variation, pinned=device.type == "cuda").to(device)

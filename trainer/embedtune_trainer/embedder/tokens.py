@@ -14,6 +14,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from embedtune_trainer.embedder.processor import Processor
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.rows.columns.growing import Growing
 from embedtune_trainer.rows.table import Items, Modality, Texts
@@ -34,7 +35,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Tokens:
-    """One padded batch, on the model's device.
+    """One padded batch.
 
     Attributes:
         ids_BT: token numbers.
@@ -43,6 +44,11 @@ class Tokens:
 
     ids_BT: Tensor
     mask_BT: Tensor
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The same on the device."""
+        ids_BT, mask_BT = (x.to(device, non_blocking=True) for x in (self.ids_BT, self.mask_BT))
+        return Tokens(ids_BT, mask_BT)
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ class TokenTable:
         return cls(ids, offsets, full=0), np.asarray(place_M, np.int64)
 
 
-class TextTokenizer:
-    """A folder's fast tokenizer, a Processor.
+class TextTokenizer(Processor):
+    """A folder's fast tokenizer.
 
     Attributes:
         max_length: texts are cut after this many tokens.
@@ -132,12 +138,13 @@ class TextTokenizer:
             full += int((lengths >= self.max_length).sum())
         return TokenTable(ids.finish(), offsets.finish(), full)
 
-    def batch(
+    def ready(
         self,
         table: TokenTable,
         indices: NDArray[np.int64],
-        device: torch.device,
         variation: int | None = None,  # noqa: ARG002  texts are not varied
+        *,
+        pinned: bool = False,
     ) -> Tokens:
         """These texts, padded to the longest of them on the tokenizer's side."""
         lengths_B = table.lengths_N[indices]
@@ -151,9 +158,7 @@ class TextTokenizer:
         first_B = table.offsets[indices] - (np.cumsum(lengths_B) - lengths_B)
         ids_BT[mask_BT] = table.ids[np.repeat(first_B, lengths_B) + np.arange(lengths_B.sum())]
         ids, mask = torch.from_numpy(ids_BT), torch.from_numpy(mask_BT.astype(np.int64))
-        if device.type == "cuda":
-            ids, mask = ids.pin_memory(), mask.pin_memory()
-        return Tokens(ids.to(device, non_blocking=True), mask.to(device, non_blocking=True))
+        return Tokens(ids.pin_memory(), mask.pin_memory()) if pinned else Tokens(ids, mask)
 
 
 def load_tokenizer(folder: Path, *, lower_case: bool, maker: Any = AutoTokenizer) -> Any:  # noqa: ANN401  transformers leaves them untyped

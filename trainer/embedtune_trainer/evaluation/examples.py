@@ -1,5 +1,6 @@
 """For some queries the nearest neighbours, before and after, for people to look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from embedtune_trainer.evaluation.outcome import Nearest, Outcome
+from embedtune_trainer.evaluation.outcome import Nearest
 from embedtune_trainer.evaluation.retrieval import Relevant
 from embedtune_trainer.rows.table import Items, Texts
 
@@ -52,6 +53,23 @@ class Example:
     after: list[Hit]
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Those of one search.
+
+    Attributes:
+        queries: the items that an example's query_row counts.
+        index: those that a hit's row counts.
+        examples: some of the queries, each with its neighbours.
+        way: from which items to which, as "text to image"; empty if there is one way alone.
+    """
+
+    queries: Items
+    index: Items
+    examples: list[Example]
+    way: str = ""
+
+
 def draw(relevant: Relevant, leave_one_out: bool, count: int, seed: int) -> NDArray[np.int64]:
     """At most so many of the queries that have a relevant item."""
     has = np.flatnonzero(relevant.count_Q.numpy() > int(leave_one_out))
@@ -91,18 +109,25 @@ def nearest(
 
 
 def examples(
-    before: Outcome, after: Outcome, queries: Items, index: Items, labels: list[str] | None
-) -> list[Example]:
-    """The neighbours that both outcomes hold, side by side.
+    before: Sequence[Nearest],
+    after: Sequence[Nearest],
+    queries: Items,
+    index: Items,
+    *,
+    labels: list[str] | None = None,
+    way: str = "",
+) -> Examples:
+    """The neighbours of the same queries by both models, side by side.
 
     Args:
-        before: what the untouched model gave.
-        after: what the tuned one gave on the same data.
+        before: by the untouched model.
+        after: by the tuned one.
         queries: the items that were searched with.
         index: those that were searched.
-        labels: of each of these queries, in the outcomes' order; None if they have none.
+        labels: of each of these queries, in their order; None if they have none.
+        way: see Examples.
     """
-    return [
+    found = [
         Example(
             old.query,
             _text(queries, old.query),
@@ -110,8 +135,9 @@ def examples(
             _hits(old, index),
             _hits(new, index),
         )
-        for number, (old, new) in enumerate(zip(before.nearest, after.nearest, strict=True))
+        for number, (old, new) in enumerate(zip(before, after, strict=True))
     ]
+    return Examples(queries, index, found, way)
 
 
 def _hits(found: Nearest, index: Items) -> list[Hit]:

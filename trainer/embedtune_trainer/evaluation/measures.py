@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from embedtune_trainer.encoding import Prepared
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.evaluation import examples as shown
 from embedtune_trainer.evaluation.clusters import nmi
-from embedtune_trainer.evaluation.examples import Example
+from embedtune_trainer.evaluation.examples import Examples
 from embedtune_trainer.evaluation.outcome import SPEARMAN, Outcome, QueryValues, ScoredValues
 from embedtune_trainer.evaluation.rank_correlation import spearman
 from embedtune_trainer.evaluation.retrieval import (
@@ -27,7 +28,7 @@ from embedtune_trainer.evaluation.retrieval import (
     search_metrics,
 )
 from embedtune_trainer.rows.columns.labels import Labels
-from embedtune_trainer.rows.table import Items, LabelledRows, PairRows
+from embedtune_trainer.rows.table import Items, LabelledRows, PairRows, Rows
 
 log = logging.getLogger("embedtune")
 
@@ -49,12 +50,8 @@ class Measure(Protocol):
         """Names of what `run` gives, the default headline first."""
 
     @property
-    def searched_with(self) -> Items:
-        """The items that an example's query_row counts."""
-
-    @property
-    def searched_in(self) -> Items:
-        """The items that a hit's row counts."""
+    def measured_on(self) -> tuple[Rows, ...]:
+        """The rows to search with, and those to search in if they are others."""
 
     def run(self, encoders: Encoders, stop: Stop) -> Outcome:
         """Measure; by name, from 0 to 1 (a correlation from -1).
@@ -63,8 +60,8 @@ class Measure(Protocol):
             Interrupted: stop() was true.
         """
 
-    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
-        """Some queries with their neighbours by both models; none for scored pairs."""
+    def examples(self, before: Outcome, after: Outcome) -> list[Examples]:
+        """Some queries of each way with their neighbours by both models; none of scored pairs."""
 
 
 class LabelSearch:
@@ -107,14 +104,9 @@ class LabelSearch:
         return search_names(self._cutoffs) + ((NMI,) if self._classes > 1 else ())
 
     @property
-    def searched_with(self) -> Items:
+    def measured_on(self) -> tuple[Rows, ...]:
         """See Measure."""
-        return self.queries.items
-
-    @property
-    def searched_in(self) -> Items:
-        """See Measure."""
-        return (self.index or self.queries).items
+        return (self.queries,) if self.index is None else (self.queries, self.index)
 
     def run(self, encoders: Encoders, stop: Stop) -> Outcome:
         """See Measure."""
@@ -129,12 +121,40 @@ class LabelSearch:
         if self._classes > 1:
             metrics[NMI] = nmi(queries_QD, self._label_Q, self._seed)
         nearest = shown.nearest(*sides, self._shown)
-        return Outcome(metrics, [QueryValues(found.values)], nearest)
+        return Outcome(metrics, [QueryValues(found.values)], [nearest])
 
-    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
+    def examples(self, before: Outcome, after: Outcome) -> list[Examples]:
         """See Measure."""
         labels = [self.queries.labels[row] for row in self._shown.tolist()]
-        return shown.examples(before, after, self.searched_with, self.searched_in, labels)
+        items = self.queries.items, (self.index or self.queries).items
+        return [
+            shown.examples(old, new, *items, labels=labels)
+            for old, new in zip(before.nearest, after.nearest, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One of the two ways in which pairs can be searched.
+
+    Attributes:
+        prefix: stands before its metrics.
+        queries: the items to search with.
+        index: those to search in.
+        relevant: which of these belong to each query.
+        query_E: the queries whose neighbours are shown.
+    """
+
+    prefix: str
+    queries: Items
+    index: Items
+    relevant: Relevant
+    query_E: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """From which items to which."""
+        return f"{self.queries.modality} to {self.index.modality}"
 
 
 class PairSearch:
@@ -164,12 +184,16 @@ class PairSearch:
         self.right = rows.right.take(first_R.tolist())
         self._prepared = Prepared(self.left), Prepared(self.right)
         numbers = torch.from_numpy(left_N), torch.from_numpy(right_N)
-        self._forth = paired(*numbers, len(self.left))
-        self._back = paired(*numbers[::-1], len(self.right))
+        items = self.left, self.right
+        relevant = paired(*numbers, len(self.left))
+        drawn = shown.draw(relevant, False, examples, seed)
+        self._ways = [_Way("", *items, relevant, drawn)]
+        if self.left.modality != self.right.modality:
+            relevant = paired(*numbers[::-1], len(self.right))
+            drawn = shown.draw(relevant, False, examples, seed)
+            self._ways.append(_Way(BACKWARDS, *items[::-1], relevant, drawn))
         self._cutoffs = cutoffs
         self._batch_size = batch_size
-        self._both_ways = rows.left.modality != rows.right.modality
-        self._shown = shown.draw(self._forth, False, examples, seed)
 
     def __len__(self) -> int:
         return len(self.left)
@@ -178,18 +202,12 @@ class PairSearch:
     def metrics(self) -> tuple[str, ...]:
         """See Measure."""
         names = search_names(self._cutoffs)
-        backwards = tuple(BACKWARDS + name for name in names) if self._both_ways else ()
-        return names + backwards
+        return tuple(way.prefix + name for way in self._ways for name in names)
 
     @property
-    def searched_with(self) -> Items:
+    def measured_on(self) -> tuple[Rows, ...]:
         """See Measure."""
-        return self.left
-
-    @property
-    def searched_in(self) -> Items:
-        """See Measure."""
-        return self.right
+        return (self.rows,)
 
     def run(self, encoders: Encoders, stop: Stop) -> Outcome:
         """See Measure."""
@@ -199,18 +217,23 @@ class PairSearch:
                 self._prepared, (encoders.left, encoders.right), strict=True
             )
         )
-        how = self._cutoffs, encoders.left.device, stop
-        values = [_searched(left_LD, right_RD, self._forth, *how).values]
-        if self._both_ways:
-            back = _searched(right_RD, left_LD, self._back, *how).values
-            values.append({BACKWARDS + name: value_Q for name, value_Q in back.items()})
+        values, nearest = [], []
+        sides = (left_LD, right_RD), (right_RD, left_LD)
+        for way, (queries_QD, index_ND) in zip(self._ways, sides, strict=False):
+            given = queries_QD, index_ND, way.relevant
+            found = _searched(*given, self._cutoffs, encoders.left.device, stop).values
+            values.append({way.prefix + name: value_Q for name, value_Q in found.items()})
+            nearest.append(shown.nearest(*given, way.query_E))
         metrics = {name: float(value_Q.mean()) for of in values for name, value_Q in of.items()}
-        nearest = shown.nearest(left_LD, right_RD, self._forth, self._shown)
         return Outcome(metrics, [QueryValues(one) for one in values], nearest)
 
-    def examples(self, before: Outcome, after: Outcome) -> list[Example]:
+    def examples(self, before: Outcome, after: Outcome) -> list[Examples]:
         """See Measure."""
-        return shown.examples(before, after, self.left, self.right, None)
+        both_ways = len(self._ways) > 1
+        return [
+            shown.examples(old, new, way.queries, way.index, way=way.name if both_ways else "")
+            for way, old, new in zip(self._ways, before.nearest, after.nearest, strict=True)
+        ]
 
 
 class ScoredPairs:
@@ -231,14 +254,9 @@ class ScoredPairs:
         return len(self.rows)
 
     @property
-    def searched_with(self) -> Items:
+    def measured_on(self) -> tuple[Rows, ...]:
         """See Measure."""
-        return self.rows.left
-
-    @property
-    def searched_in(self) -> Items:
-        """See Measure."""
-        return self.rows.right
+        return (self.rows,)
 
     def run(self, encoders: Encoders, stop: Stop) -> Outcome:
         """See Measure."""
@@ -253,7 +271,7 @@ class ScoredPairs:
         found = {SPEARMAN: spearman(cosine_N, scores_N)}
         return Outcome(found, [ScoredValues(cosine_N, scores_N)])
 
-    def examples(self, before: Outcome, after: Outcome) -> list[Example]:  # noqa: ARG002
+    def examples(self, before: Outcome, after: Outcome) -> list[Examples]:  # noqa: ARG002
         """See Measure."""
         return []
 

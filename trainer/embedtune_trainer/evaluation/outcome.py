@@ -80,14 +80,14 @@ class Outcome(dict[str, float]):
 
     Attributes:
         drawn: what they were taken over; metrics that are in none of these have no interval.
-        nearest: neighbours of some queries.
+        nearest: neighbours of some queries, a sequence for each way that was searched.
     """
 
     def __init__(
         self,
         metrics: Mapping[str, float],
         drawn: Sequence[Drawn] = (),
-        nearest: Sequence[Nearest] = (),
+        nearest: Sequence[Sequence[Nearest]] = (),
     ) -> None:
         super().__init__(metrics)
         self.drawn = tuple(drawn)

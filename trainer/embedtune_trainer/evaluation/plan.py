@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from embedtune_api.evaluation import Evaluation
 from embedtune_api.spec import Data, Dataset
 from embedtune_trainer.batches.split import split_rows
 from embedtune_trainer.errors import BadData, BadSpec
@@ -52,7 +53,9 @@ def plan_evaluation(
     else:
         rows, held_out = split_rows(entries[0], evaluation.split or DEFAULT_SPLIT, seed)
         entries = (rows, *(_without_items_of(held_out, rows) for rows in entries[1:]))
-    measure = _measure(data, entries[0], held_out, index, seed)
+    if not _alike(held_out, entries[0]):
+        raise _not_alike(held_out, entries[0])
+    measure = measure_on(held_out, index, evaluation, seed)
     if not isinstance(measure, ScoredPairs):
         _warn_of_shared(held_out, entries)
     headline_metric(data, measure)
@@ -120,26 +123,43 @@ def headline_metric(data: Data, measure: Measure) -> str:
     return wanted
 
 
-def _measure(data: Data, rows: Rows, held_out: Rows, index: Rows | None, seed: int) -> Measure:
-    evaluation = data.evaluation
+def measure_on(held_out: Rows, index: Rows | None, evaluation: Evaluation, seed: int) -> Measure:
+    """How these rows are measured on, whatever was trained on.
+
+    Args:
+        held_out: what is searched with, or the scored pairs.
+        index: what is searched in; None: held_out's other rows, or what its pairs name.
+        evaluation: cutoffs, sizes, and how many examples are shown.
+        seed: of what is drawn to be shown and clustered.
+
+    Raises:
+        BadSpec: an index beside pairs.
+        BadData: no query has a relevant item, so that there is nothing to measure.
+    """
     cutoffs, size, shown = evaluation.cutoffs, evaluation.batch_size, evaluation.examples
-    if isinstance(held_out, PairRows) and isinstance(rows, PairRows):
+    if isinstance(held_out, PairRows):
         if index is not None:
             raise BadSpec(f"{FIELD}.index: pairs name what is relevant themselves; give uri alone")
-        if rows.scores_N is not None and held_out.scores_N is not None:
-            return ScoredPairs(held_out, evaluation.batch_size)
-        if rows.scores_N is None and held_out.scores_N is None:
-            return PairSearch(held_out, cutoffs, size, seed=seed, examples=shown)
-    elif (
-        isinstance(held_out, LabelledRows)
-        and isinstance(rows, LabelledRows)
-        and not isinstance(index, PairRows)
-    ):
-        _check(held_out, index)
-        return LabelSearch(held_out, index, cutoffs, size, seed=seed, examples=shown)
-    raise BadData(
-        f"{held_out.source}: its rows are not like those of {rows.source}; measure on rows of one"
-        f" layout (labelled, pairs, scored or text-image) with the training's"
+        if held_out.scores_N is not None:
+            return ScoredPairs(held_out, size)
+        return PairSearch(held_out, cutoffs, size, seed=seed, examples=shown)
+    if isinstance(index, PairRows):
+        raise _not_alike(index, held_out)
+    _check(held_out, index)
+    return LabelSearch(held_out, index, cutoffs, size, seed=seed, examples=shown)
+
+
+def _alike(rows: Rows, others: Rows) -> bool:
+    """Whether both are labelled, both are pairs, or both are scored."""
+    if isinstance(rows, LabelledRows) or isinstance(others, LabelledRows):
+        return type(rows) is type(others)
+    return (rows.scores_N is None) == (others.scores_N is None)
+
+
+def _not_alike(rows: Rows, others: Rows) -> BadData:
+    return BadData(
+        f"{rows.source}: its rows are not like those of {others.source}; measure on rows of one"
+        " layout (labelled, pairs, scored or text-image)"
     )
 
 

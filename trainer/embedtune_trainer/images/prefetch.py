@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from embedtune_trainer.background import background_threads
+
 Task = TypeVar("Task")
 Made = TypeVar("Made")
 
@@ -27,7 +29,7 @@ def prefetched(
     """
     tasks = iter(todo)
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+    with background_threads(1, "prefetch") as pool:
         try:
             waiting.extend(islice(_begun(make, tasks, pool), ahead))
             begun = _begun(make, tasks, pool)

@@ -1,7 +1,6 @@
 """Between images and an encoder: decoded, sized and varied by several threads, when asked for."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from embedtune_trainer.embedder.processor import Indices
+from embedtune_trainer.background import background_threads
+from embedtune_trainer.embedder.processor import Indices, Processor, Ready
 from embedtune_trainer.images.augment import OF_CLASSES, Augmentation, generator_of, varied
 from embedtune_trainer.images.decode import decode
 from embedtune_trainer.images.preprocess import fitted, normalised
@@ -70,8 +70,25 @@ class ImageTable:
         return np.ones(len(self), np.int64)
 
 
-class ImageProcessor:
-    """A backbone's preprocessing, a Processor.
+@dataclass(frozen=True)
+class Levels:
+    """Images of the backbone's size, as bytes: a quarter of what the backbone gets.
+
+    Attributes:
+        levels_BHW3: uint8.
+        preprocessing: how they become numbers.
+    """
+
+    levels_BHW3: Tensor
+    preprocessing: Preprocessing
+
+    def to(self, device: torch.device) -> Tensor:
+        """(B, 3, H, W) float32 on the device."""
+        return normalised(self.levels_BHW3.to(device, non_blocking=True), self.preprocessing)
+
+
+class ImageProcessor(Processor):
+    """A backbone's preprocessing.
 
     Attributes:
         preprocessing: of the backbone.
@@ -92,7 +109,7 @@ class ImageProcessor:
         self.preprocessing = preprocessing
         self.augmentation = OF_CLASSES if augment is True else augment or None
         self._kept_bytes = kept_bytes
-        self._pool = ThreadPoolExecutor(workers or cpu_threads(), thread_name_prefix="decode")
+        self._pool = background_threads(workers or cpu_threads(), "decode")
 
     def table(self, items: Items) -> ImageTable:
         """Images as they are; each is decoded when a batch first asks for it."""
@@ -100,21 +117,22 @@ class ImageProcessor:
             raise TypeError(f"an image encoder cannot take items that are {items.modality}")
         return ImageTable(items, Kept(self._kept_bytes))
 
-    def batch(
+    def ready(
         self,
         table: ImageTable,
         indices: Indices,
-        device: torch.device,
         variation: int | None = None,
-    ) -> Tensor:
-        """(B, 3, H, W) float32, as the backbone takes them.
+        *,
+        pinned: bool = False,
+    ) -> Ready:
+        """See Processor; on the device (B, 3, H, W) float32, as the backbone takes them.
 
         Raises:
             BadData: one of them cannot be decoded; the first in the batch's order is named.
         """
         height, width = self.preprocessing.size
         shape = (len(indices), height, width, 3)
-        levels_BHW3 = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        levels_BHW3 = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         out_BHW3 = levels_BHW3.numpy()
 
         def place(row: int) -> None:
@@ -122,7 +140,7 @@ class ImageProcessor:
 
         for _ in self._pool.map(place, range(len(indices))):
             pass
-        return normalised(levels_BHW3.to(device, non_blocking=True), self.preprocessing)
+        return Levels(levels_BHW3, self.preprocessing)
 
     def preprocessing_of(self, image: Image.Image) -> Preprocessing:  # noqa: ARG002  all alike here
         """How this decoded image is prepared."""

@@ -67,6 +67,23 @@ class Example(Protocol):
 
 
 @dataclass(frozen=True)
+class ExampleSearches:
+    """Examples of one way to search, with what is to be seen of them.
+
+    Attributes:
+        way: from which items to which; empty if there is one way alone.
+        examples: queries with their neighbours.
+        query_images: JPEG of the queries by row; of texts and vectors none.
+        hit_images: JPEG of the index by row.
+    """
+
+    way: str
+    examples: Sequence[Example]
+    query_images: Mapping[int, bytes] = field(default_factory=dict)
+    hit_images: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Projection:
     """N points of a map, the same rows before and after.
 
@@ -116,9 +133,7 @@ class RunRecord:
         intervals: by metric; those without have none.
         confidence: of the intervals, from 0 to 1.
         map: of held-out rows; None without it.
-        examples: queries with their neighbours.
-        query_images: JPEG of the queries by row, for examples of images.
-        hit_images: JPEG of the index by row.
+        examples: of each way to search.
         data: what the data are like, a mapping for each set.
         settings: the job, as it ran.
         modules: the table of the network's modules, as `embedtune inspect` shows it.
@@ -134,9 +149,7 @@ class RunRecord:
     intervals: Mapping[str, Intervals] = field(default_factory=dict)
     confidence: float = 0.95
     map: EmbeddingMap | None = None
-    examples: Sequence[Example] = ()
-    query_images: Mapping[int, bytes] = field(default_factory=dict)
-    hit_images: Mapping[int, bytes] = field(default_factory=dict)
+    examples: Sequence[ExampleSearches] = ()
     data: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     modules: str = ""

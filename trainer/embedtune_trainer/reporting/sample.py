@@ -8,13 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.evaluation.measures import (
-    LabelSearch,
-    Measure,
-    PairSearch,
-    ScoredPairs,
-    Stop,
-)
+from embedtune_trainer.evaluation.measures import Stop
 from embedtune_trainer.images.decode import decode
 from embedtune_trainer.reporting.maps import ROWS, embedding_map
 from embedtune_trainer.reporting.record import EmbeddingMap
@@ -88,13 +82,6 @@ class Sample:
             rows_in_all=self.rows_in_all,
             seed=self.seed,
         )
-
-
-def held_out(measure: Measure) -> Rows | None:
-    """The rows that are searched with; None if it is another measure's secret."""
-    if isinstance(measure, LabelSearch):
-        return measure.queries
-    return measure.rows if isinstance(measure, PairSearch | ScoredPairs) else None
 
 
 def titles(items: Items) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedtune_api.job import FineTuneJob
 from embedtune_trainer.artifact import ForPeople
 from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.evaluation.examples import Examples
 from embedtune_trainer.evaluation.measures import Stop
 from embedtune_trainer.progress import clock_time
 from embedtune_trainer.reporting.card import CardFacts
@@ -19,9 +20,9 @@ from embedtune_trainer.reporting.files import write_report
 from embedtune_trainer.reporting.hardware import hardware, memory_peak
 from embedtune_trainer.reporting.history import History
 from embedtune_trainer.reporting.licence import licence_of
-from embedtune_trainer.reporting.record import Example, Intervals, RunRecord
+from embedtune_trainer.reporting.record import ExampleSearches, Intervals, RunRecord
 from embedtune_trainer.reporting.sample import Sample, thumbnails
-from embedtune_trainer.rows.table import Items, Rows
+from embedtune_trainer.rows.table import Rows
 from embedtune_trainer.sources.fetch import Fetched
 
 
@@ -42,9 +43,7 @@ class Told:
         brought: the backbones by URI.
         modules: the table of the network's modules, or nothing.
         intervals: by metric.
-        examples: queries with their neighbours.
-        queries: the items that the examples' query_row counts.
-        index: those that their hits' row counts.
+        examples: queries with their neighbours, of each way to search.
         notes: what a reader must know, sentences.
     """
 
@@ -60,9 +59,7 @@ class Told:
     brought: Mapping[str, Fetched]
     modules: str = ""
     intervals: Mapping[str, Intervals] = field(default_factory=dict)
-    examples: Sequence[Example] = ()
-    queries: Items | None = None
-    index: Items | None = None
+    examples: Sequence[Examples] = ()
     notes: Sequence[str] = ()
 
 
@@ -73,11 +70,10 @@ class Scribe:
         history: the Reporter that remembers the course.
     """
 
-    def __init__(self, job: FineTuneJob, held_out: Rows | None) -> None:
+    def __init__(self, job: FineTuneJob, held_out: Rows) -> None:
         self.history = History()
         self._job = job
-        seed = job.spec.training.seed
-        self._sample = None if held_out is None else Sample.of(held_out, seed)
+        self._sample = Sample.of(held_out, job.spec.training.seed)
         self._before_ND: NDArray[np.float32] | None = None
         self._after_ND: NDArray[np.float32] | None = None
         self._ended_at = 0.0
@@ -89,8 +85,7 @@ class Scribe:
             Interrupted: stop() was true.
         """
         self.history.measured(0, 0, metrics)
-        if self._sample is not None:
-            self._before_ND = self._sample.encode(encoders, self._batch_size, stop)
+        self._before_ND = self._sample.encode(encoders, self._batch_size, stop)
 
     def look_after(
         self, encoders: Encoders, metrics: Mapping[str, float], steps: int, stop: Stop
@@ -102,8 +97,7 @@ class Scribe:
         """
         self._ended_at = time.time()
         self.history.measured(steps, self._job.spec.training.epochs, metrics)
-        if self._sample is not None:
-            self._after_ND = self._sample.encode(encoders, self._batch_size, stop)
+        self._after_ND = self._sample.encode(encoders, self._batch_size, stop)
 
     def for_people(self, told: Told) -> ForPeople:
         """The card's facts, and the report, made when the model's folder is there."""
@@ -124,11 +118,8 @@ class Scribe:
     def record(self, told: Told, machine: Mapping[str, str]) -> RunRecord:
         """The run as its report shows it; `machine` is what it ran on, in words."""
         shown = None
-        sample, before_ND, after_ND = self._sample, self._before_ND, self._after_ND
-        if sample is not None and before_ND is not None and after_ND is not None:
-            shown = sample.map(before_ND, after_ND)
-        asked = {example.query_row for example in told.examples}
-        hits = {hit.row for e in told.examples for hit in (*e.before, *e.after)}
+        if self._before_ND is not None and self._after_ND is not None:
+            shown = self._sample.map(self._before_ND, self._after_ND)
         return RunRecord(
             name=self._job.metadata.name,
             headline=told.headline,
@@ -138,9 +129,7 @@ class Scribe:
             course=self.history.course,
             intervals=told.intervals,
             map=shown,
-            examples=told.examples,
-            query_images={} if told.queries is None else thumbnails(told.queries, asked),
-            hit_images={} if told.index is None else thumbnails(told.index, hits),
+            examples=[_with_images(found) for found in told.examples],
             data=told.data,
             settings=self._job.trainer_input(),
             modules=told.modules,
@@ -162,3 +151,15 @@ class Scribe:
     @property
     def _batch_size(self) -> int:
         return self._job.spec.data.evaluation.batch_size
+
+
+def _with_images(found: Examples) -> ExampleSearches:
+    """The examples with thumbnails of the images among them."""
+    asked = {example.query_row for example in found.examples}
+    hits = {hit.row for e in found.examples for hit in (*e.before, *e.after)}
+    return ExampleSearches(
+        found.way,
+        found.examples,
+        query_images=thumbnails(found.queries, asked),
+        hit_images=thumbnails(found.index, hits),
+    )

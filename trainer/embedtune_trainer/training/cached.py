@@ -23,7 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedtune_trainer.training.inputs import EncoderInputs
 
-Autocast = Callable[[], AbstractContextManager[object]]
+Autocast = Callable[[nn.Module], AbstractContextManager[object]]
+"""From an encoder to the context that it runs in."""
 
 
 class Encoded:
@@ -44,7 +45,7 @@ class Encoded:
         out = self._encode_without_gradient()
         self._graphs: list[Tensor] = []
         if self._kept < len(inputs.parts):
-            with autocast():
+            with autocast(inputs.embedder):
                 self._graphs = [self._part(i) for i in range(self._kept, len(inputs.parts))]
         self._x_UD = _joined([*out, *(x.detach() for x in self._graphs)], inputs)
         self._x_UD.requires_grad_(self._trained)
@@ -67,19 +68,20 @@ class Encoded:
             torch.autograd.backward(self._graphs, list(gradients[self._kept :]))
             self._graphs = []  # before others take their place
         for number in range(self._kept):
-            with self._autocast():
+            with self._autocast(self._inputs.embedder):
                 x_PD = self._part(number)
             torch.autograd.backward(x_PD, gradients[number])
 
     def _encode_without_gradient(self) -> list[Tensor]:
         """The parts before those that are kept; a trained one comes again for its gradient."""
         held = statistics_held(self._inputs.embedder) if self._trained else nullcontext()
-        with torch.no_grad(), held, self._autocast():
+        with torch.no_grad(), held, self._autocast(self._inputs.embedder):
             return [self._part(number) for number in range(self._kept)]
 
     def _part(self, number: int) -> Tensor:
         seed_everything(*self._seeds, number)
-        x_PD: Tensor = self._inputs.embedder(self._inputs.parts[number])
+        embedder = self._inputs.embedder
+        x_PD: Tensor = embedder(self._inputs.parts[number].to(embedder.device))
         return x_PD
 
 

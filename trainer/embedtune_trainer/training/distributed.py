@@ -6,7 +6,6 @@ all processes, and what the processes' encoders learn is summed up: the same gra
 process with the whole batch, where a mean over the processes' own losses would be another one.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from embedtune_trainer.processes import Processes, exchange
+
 Indices = NDArray[np.int64]
 BUCKET: Final = 2**23
 """Numbers that are summed up over the processes at a time."""
@@ -24,24 +25,22 @@ BUCKET: Final = 2**23
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training.
+    """The processes of a training, that have joined.
 
     Attributes:
         rank: this process's number.
         size: how many there are; with 1 nothing is ever sent.
+        local_size: how many share this one's machine.
     """
 
     rank: int = 0
     size: int = 1
+    local_size: int = 1
 
     @classmethod
-    def join(cls, device: torch.device) -> "World":
-        """As torchrun's environment says; alone without it. NCCL among GPUs, else gloo."""
-        if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
-            return cls()
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size())
+    def of(cls, processes: Processes) -> "World":
+        """These."""
+        return cls(processes.rank, processes.size, processes.local_size)
 
     def share(self, rows_B: Indices) -> Indices:
         """This process's part of a batch: consecutive, one row more in the first processes."""
@@ -56,9 +55,9 @@ class World:
         """The least of all processes' values."""
         if self.size == 1:
             return value
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        found = torch.tensor(value, device=device)
-        dist.all_reduce(found, dist.ReduceOp.MIN)
+        found = torch.tensor(value)
+        with exchange():
+            dist.all_reduce(found, dist.ReduceOp.MIN)
         return int(found)
 
     def gather(self, own_bD: Tensor, rows: int) -> Tensor:
@@ -72,13 +71,14 @@ class World:
         padded_bD = own_bD.new_zeros((most, own_bD.shape[1]))
         padded_bD[: len(own_bD)] = own_bD.detach()
         all_PbD = [torch.empty_like(padded_bD) for _ in range(self.size)]
-        dist.all_gather(all_PbD, padded_bD)
+        with exchange():
+            dist.all_gather(all_PbD, padded_bD)
         sizes = [len(part) for part in np.array_split(np.arange(rows), self.size)]
         return torch.cat([x_bD[:size] for x_bD, size in zip(all_PbD, sizes, strict=True)])
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Sum the gradients of all processes; None stays None where no process has one."""
-        given = self._anywhere([p.grad is not None for p in parameters], parameters)
+        given = self._anywhere([p.grad is not None for p in parameters])
         found = [p for p, has in zip(parameters, given, strict=True) if has]
         for parameter in found:
             if parameter.grad is None:
@@ -95,17 +95,20 @@ class World:
         """Of the loss's own weights, which every process has whole: only rounding can differ."""
         self.average([p.grad for p in parameters if p.grad is not None])
 
-    def _anywhere(self, flags: list[bool], like: Sequence[Tensor]) -> list[bool]:
+    def _anywhere(self, flags: list[bool]) -> list[bool]:
+        """Which are true of any process: hosts know it and tell each other, no device waits."""
         if not flags:
             return flags
-        told = torch.tensor(flags, dtype=torch.int32, device=like[0].device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
+        told = torch.tensor(flags, dtype=torch.int32)
+        with exchange():
+            dist.all_reduce(told, dist.ReduceOp.MAX)
         return [bool(flag) for flag in told.tolist()]
 
     def _sum(self, tensors: Sequence[Tensor]) -> None:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            dist.all_reduce(flat)
+            with exchange():
+                dist.all_reduce(flat)
             parts = torch.split(flat, [tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view(tensor.shape))

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from embedtune_api import spec
 from embedtune_trainer.checkpoints.keeper import Keeper
+from embedtune_trainer.checkpoints.shared import from_main
 from embedtune_trainer.checkpoints.state import Stateful, capture, restore, weights
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.images.prefetch import prefetched
 from embedtune_trainer.mixture import Batch, Mixture
+from embedtune_trainer.negatives import Mined
+from embedtune_trainer.processes import ALONE, Processes
 from embedtune_trainer.progress import Reporter
 from embedtune_trainer.training.distributed import World
 from embedtune_trainer.training.evaluations import Evaluations
@@ -38,12 +41,15 @@ class Beside:
         loss_optimizer: of weights that losses have of their own; None: as the encoders'.
         keeper: of checkpoints: the training goes on from the newest, and leaves one more when it
             is told to stop.
+            In processes that are not the main one there is none.
         evaluations: on the way; it may end early by them, or keep other weights than the last.
+        processes: that train together; all of them take the same way through the training.
     """
 
     loss_optimizer: LossOptimizer | None = None
     keeper: Keeper | None = None
     evaluations: Evaluations | None = None
+    processes: Processes = ALONE
 
 
 def fit(
@@ -55,7 +61,6 @@ def fit(
     beside: Beside | None = None,
 ) -> FitReport:
     """Train the encoders in place; they are in evaluation mode afterwards.
-
 
     The forward pass runs in what spec.training.precision says; weights, embeddings and loss are
     float32 everywhere.
@@ -101,9 +106,10 @@ class _Run:
         self.reporter = reporter
         self.stop = stop
         self.steps = len(mixture) * training.epochs
-        world = World.join(self.device)
+        self.processes = beside.processes
+        world = World.of(self.processes)
         columns = [column for task in mixture.tasks for column in task.columns]
-        self.micro_batch = find_micro_batch(columns, training)
+        self.micro_batch = find_micro_batch(columns, training, world)
         self.preparer = Preparer(columns, self.micro_batch, world)
         losses = [task.loss_module for task in mixture.tasks if task.loss_module is not None]
         self.stepper = Stepper(
@@ -115,6 +121,7 @@ class _Run:
             world=world,
         )
         self.watch = Watch(self.device)
+        self.reported_at = float("-inf")
         self.stopwatch = Stopwatch()
         self.step = 0
         self.carried: dict[str, Stateful] = {
@@ -140,11 +147,12 @@ class _Run:
                 if not self.over:
                     self._take_epoch(epoch)
         except Interrupted:
-            if self.keeper is not None:
-                self.keeper.offer_last(self.step, self._state, self.device)
+            self._leave_checkpoint()
             raise
         self.stepper.finish()
-        report = self.watch.summary(self.module, before, self.stopwatch.seconds, self.step)
+        report = self.processes.on_main(
+            lambda: self.watch.summary(self.module, before, self.stopwatch.seconds, self.step)
+        )
         kept_step = self._keep(before)
         return replace(
             report,
@@ -172,36 +180,69 @@ class _Run:
 
     def _go_on(self) -> None:
         """From the newest checkpoint, if there is one."""
-        if self.keeper is not None and (found := self.keeper.newest(self.device)) is not None:
+        found = None if self.keeper is None else self.keeper.newest(self.device)
+        if (found := from_main(found, self.processes)) is not None:
             self.step, state = found
             restore(state, self.module, self.mixture.tasks, self.carried)
 
     def _state(self) -> dict[str, Any]:
         return capture(self.module, self.mixture.tasks, self.carried)
 
+    @property
+    def _alike(self) -> bool:
+        """Whether the processes hold the same, as they do between two updates.
+
+        Within one, each has the gradient of its own share of the batches so far.
+        """
+        return self.processes.size == 1 or self.step % self.training.accumulate == 0
+
     def _take_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are not yet done."""
-        reported = float("-inf")
         for batch, columns, wait_s in self._batches(epoch):
-            if self.stop():
-                raise Interrupted(f"stopped before step {self.step + 1} of {self.steps}")
+            self._stop_if_told()
             outcome = self.stepper.take(self.step, batch, columns)
             self.step += 1
             self.watch.add(outcome, len(batch.rows), wait_s)
-            now = time.perf_counter()
-            waited = self.device.type == "cpu" or now - reported >= REPORT_EVERY_S
-            if waited or self.step in (1, self.steps):
-                reported = now
-                self.watch.report(self.reporter, self.step, epoch + 1)
-                self.reporter.measured(self.step, epoch + 1, self.stepper.facts())
-            if self.step == (epoch + 1) * len(self.mixture):
-                self.watch.check_learning(self.step)
+            if self.processes.is_main:
+                self._tell(epoch)
             self._measure_if_due()
             if self.over:
-                self.watch.check_learning(self.step)
+                if self.processes.is_main:
+                    self.watch.check_learning(self.step)
                 return
-            if self.keeper is not None and self.keeper.due(self.step, self.steps):
+            if self.keeper is not None and self._alike and self.keeper.due(self.step, self.steps):
                 self.keeper.offer(self.step, self._state(), self.device)
+
+    def _stop_if_told(self) -> None:
+        """End if any process has been told to stop: all of them do, before the same step.
+
+        For that the hosts have to speak to each other before each update; no device is waited for.
+
+        Raises:
+            Interrupted: one has.
+        """
+        if self._alike and self.processes.any(self.stop()):
+            raise Interrupted(f"stopped before step {self.step + 1} of {self.steps}")
+
+    def _leave_checkpoint(self) -> None:
+        """The main process leaves one, the others stay so long: torchrun ends all after the first.
+
+        Interrupted is raised in all processes or in none, see Processes.on_main.
+        """
+        if self.keeper is not None and self._alike:
+            self.keeper.offer_last(self.step, self._state, self.device)
+        self.processes.barrier()
+
+    def _tell(self, epoch: int) -> None:
+        """How it goes, and whether it goes wrong; on a GPU now and then, since that waits."""
+        now = time.perf_counter()
+        waited = self.device.type == "cpu" or now - self.reported_at >= REPORT_EVERY_S
+        if waited or self.step in (1, self.steps):
+            self.reported_at = now
+            self.watch.report(self.reporter, self.step, epoch + 1)
+            self.reporter.measured(self.step, epoch + 1, self.stepper.facts())
+        if self.step == (epoch + 1) * len(self.mixture):
+            self.watch.check_learning(self.step)
 
     def _measure_if_due(self) -> None:
         """Measure the model as it stands, with averaged weights if it has them."""
@@ -210,7 +251,8 @@ class _Run:
         self.module.eval()
         try:
             with self.stopwatch.held(), self.stepper.averaged():
-                metrics = self.evaluations.take(self.step, self.watch.mean_loss)
+                loss = self.processes.on_main(lambda: self.watch.mean_loss)
+                metrics = self.evaluations.take(self.step, loss)
         finally:
             self.module.train()
         self.watch.begin_mean()
@@ -243,9 +285,12 @@ class _Run:
         """The hard negatives of an epoch, by the encoders as they stand, in evaluation mode."""
         self.module.eval()
         try:
-            found = self.mixture.mine(epoch, self.stop)
+            found, negatives = self.processes.on_main(lambda: self._mined(epoch))
         finally:
             self.module.train()
+        for task in self.mixture.tasks:
+            if task.negatives is not None and not self.processes.is_main:
+                task.negatives.load_state_dict(negatives[task.entry.place])
         for place, mined in found.items():
             self.reporter.note(
                 "hard negatives mined",
@@ -256,6 +301,15 @@ class _Run:
                 encoded=mined.items,
                 seconds=mined.seconds,
             )
+
+    def _mined(self, epoch: int) -> tuple[dict[str, Mined], dict[str, dict[str, Any]]]:
+        """By the data's place what was found, and the negatives themselves."""
+        found = self.mixture.mine(epoch, self.stop)
+        return found, {
+            task.entry.place: task.negatives.state_dict()
+            for task in self.mixture.tasks
+            if task.negatives is not None
+        }
 
 
 def _note(report: FitReport, mixture: Mixture, epochs: int, reporter: Reporter) -> None:

@@ -1,5 +1,8 @@
 """A batch's inputs, made while another step runs: each different item once, in parts.
 
+A batch that is encoded as a whole is put on the device here. One that is not is made ready in the
+host's memory, and each part goes to the device when it is encoded.
+
 Columns of one encoder are encoded together, so that a text that stands in several rows or columns
 is encoded once, and the parts of like length are as full as they can be. An encoder with batch
 normalisation is given the batch as a whole, or in equal parts where that does not fit.
@@ -17,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedtune_trainer.batches.microbatch import cut_by_length
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.processor import Ready
 from embedtune_trainer.encoding import PART_BUDGET, PART_OVERHEAD, Column
 from embedtune_trainer.mixture import Batch
 from embedtune_trainer.training.distributed import ALONE, World
@@ -30,7 +34,8 @@ class EncoderInputs:
 
     Attributes:
         embedder: the encoder.
-        parts: the inputs of each part, the longest items mostly last.
+        parts: the inputs of each part, the longest items mostly last; on the device if there is no
+            budget.
         sizes: items of each part; U in all.
         costs: padded tokens of each part, or its images.
         budget: of such at a time with a gradient; None: all of them.
@@ -39,7 +44,7 @@ class EncoderInputs:
     """
 
     embedder: Embedder
-    parts: tuple[Any, ...]
+    parts: tuple[Ready, ...]
     sizes: tuple[int, ...]
     costs: tuple[int, ...]
     budget: int | None
@@ -105,6 +110,7 @@ class Preparer:
         if self._micro_batch is not None:
             budget = self._micro_batch * self._longest[id(embedder)]
         device = embedder.device
+        on_cuda = device.type == "cuda"
         length_U = table.lengths_N[item_U]
         at_most = PART_BUDGET if budget is None else min(budget, PART_BUDGET)
         if not len(item_U):
@@ -115,13 +121,17 @@ class Preparer:
             parts = cut_by_length(length_U, PART_OVERHEAD[device.type], at_most)
         back_U = np.argsort(np.concatenate(parts)) if parts else item_U
         place_CB = torch.from_numpy(back_U[place_M].reshape(len(columns), len(rows_B)))
-        if device.type == "cuda":
+        if on_cuda:
             place_CB = place_CB.pin_memory()
+        ready = [
+            embedder.processor.ready(table, item_U[part], variation, pinned=on_cuda)
+            for part in parts
+        ]
+        if budget is None:
+            ready = [part.to(device) for part in ready]
         return EncoderInputs(
             embedder,
-            tuple(
-                embedder.processor.batch(table, item_U[part], device, variation) for part in parts
-            ),
+            tuple(ready),
             tuple(len(part) for part in parts),
             tuple(len(part) * int(length_U[part].max()) for part in parts),
             budget,

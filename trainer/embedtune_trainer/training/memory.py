@@ -21,7 +21,7 @@ from embedtune_trainer.machine import available_bytes
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.rows.table import Items, LabelledRows
 from embedtune_trainer.training.cached import Autocast, statistics_held
-from embedtune_trainer.training.distributed import World
+from embedtune_trainer.training.distributed import ALONE, World
 from embedtune_trainer.training.precision import autocast_for
 
 PROBE: Final = 4
@@ -41,7 +41,11 @@ STATES: Final = {"SGD": 1, "AdamW": 2, "Adam": 2}
 
 
 def find_batch_size(
-    encoders: Encoders, entries: Sequence[Entry], objective: spec.Objective, training: spec.Training
+    encoders: Encoders,
+    entries: Sequence[Entry],
+    objective: spec.Objective,
+    training: spec.Training,
+    world: World = ALONE,
 ) -> spec.Training:
     """The training with its batch size as a number: a power of two, at least 8.
 
@@ -53,6 +57,7 @@ def find_batch_size(
         entries: the sets of rows.
         objective: spec.objective.
         training: spec.training.
+        world: the processes that share each batch; all of them find the same.
     """
     if training.batch_size != "auto":
         return training
@@ -61,27 +66,29 @@ def find_batch_size(
     if training.micro_batch is None:
         columns = [_sample(column) for entry in entries for column in _sides(encoders, entry)]
         copies = max(len(_sides(encoders, entry)) for entry in entries)
-        world = World.join(encoders.left.device)
-        fits = world.least(_fitting(columns, training, -(-most * copies // world.size)))
+        fits = world.least(_fitting(columns, training, -(-most * copies // world.size), world))
         most = min(most, fits * world.size // copies)
     return training.model_copy(update={"batch_size": max(least, _power_of_two(most))})
 
 
-def find_micro_batch(columns: Sequence[Column], training: spec.Training) -> int | None:
+def find_micro_batch(
+    columns: Sequence[Column], training: spec.Training, world: World = ALONE
+) -> int | None:
     """spec.training.microBatch as a number; None: the whole batch at a time.
 
     Args:
         columns: all that is encoded in the training.
         training: spec.training.
+        world: the processes that share each batch; all of them find the same.
     """
     if training.micro_batch != "auto":
         return training.micro_batch
     whole = training.rows_in_batch * len(columns)
-    found = _fitting(columns, training, min(whole, LARGEST_PART))
+    found = world.least(_fitting(columns, training, min(whole, LARGEST_PART), world))
     return None if found >= whole else max(1, _power_of_two(found))
 
 
-def _fitting(columns: Sequence[Column], training: spec.Training, most: int) -> int:
+def _fitting(columns: Sequence[Column], training: spec.Training, most: int, world: World) -> int:
     """How many of the longest items fit at a time, of every encoder at once; at most `most`."""
     longest: dict[int, Column] = {}
     for column in columns:
@@ -101,7 +108,7 @@ def _fitting(columns: Sequence[Column], training: spec.Training, most: int) -> i
         if p.requires_grad
     )
     kept = 1 + STATES.get(training.optimizer, 3) + (training.ema is not None)
-    room = SHARE * (available_bytes() - kept * trained)
+    room = SHARE * (available_bytes() / world.local_size - kept * trained)
     return max(1, min(most, int(room / (TRANSIENT * max(1, cost)))))
 
 
@@ -147,7 +154,7 @@ def _encode(probe: Column, count: int, autocast: Autocast) -> Tensor:
     was_training = embedder.training
     embedder.train()
     try:
-        with statistics_held(embedder), autocast():
+        with statistics_held(embedder), autocast(embedder):
             x_BD: Tensor = embedder(inputs)
     finally:
         embedder.train(was_training)

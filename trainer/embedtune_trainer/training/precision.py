@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
+from functools import cache
 from typing import Literal
 
 import torch
+from torch import nn
 
+from embedtune_trainer.bfloat16 import pays_off
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.errors import BadSpec
 from embedtune_trainer.training.cached import Autocast
@@ -17,7 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def autocast_for(precision: Precision, device: torch.device) -> Autocast:
-    """A maker of contexts in which an encoder runs.
+    """From an encoder to the context that it runs in; auto is bfloat16 where that is faster.
 
     Raises:
         BadSpec: the GPU does not calculate in bfloat16.
@@ -27,9 +29,14 @@ def autocast_for(precision: Precision, device: torch.device) -> Autocast:
         raise BadSpec(
             "spec.training.precision: this GPU does not calculate in bfloat16; set auto or float32"
         )
-    if precision == "float32" or (precision == "auto" and (device.type != "cuda" or not able)):
-        return nullcontext
-    return lambda: torch.autocast(device.type, torch.bfloat16)
+
+    @cache
+    def halved(encoder: nn.Module) -> bool:
+        if precision == "auto":
+            return pays_off(encoder, device)
+        return precision == "bfloat16"
+
+    return lambda encoder: torch.autocast(device.type, torch.bfloat16, enabled=halved(encoder))
 
 
 def prepare_to_train(embedders: Sequence[Embedder], *, compiled: bool) -> None:

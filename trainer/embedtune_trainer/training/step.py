@@ -42,7 +42,8 @@ class Outcome:
         terms: scalar, how many triplets or rows it is the average of.
         finite: scalar bool, whether the loss and all embeddings are numbers: no miner picks a
             triplet of NaN, so that the loss alone would be 0.
-        embedded: (U, D) of the different items that each encoder was given, without a gradient.
+        embedded: (U, D) of the different items that each encoder was given, without a gradient;
+            of several processes the rows of all of them, column by column.
     """
 
     loss: Tensor
@@ -179,8 +180,10 @@ class Stepper:
         finite = found.loss.detach().isfinite()
         for x in seen:
             finite = finite & x.detach().isfinite().all()
-        different = tuple(one.detached() for one in encoded)
-        return Outcome(found.loss.detach(), found.terms, finite, different)
+        embedded = [one.detached() for one in encoded]
+        if world.size > 1:
+            embedded = [torch.cat([seen[n].detach() for n in one.columns]) for one in encoded]
+        return Outcome(found.loss.detach(), found.terms, finite, tuple(embedded))
 
     def _update(self, update: int) -> None:
         """Change the weights by the gradient that has been added up."""

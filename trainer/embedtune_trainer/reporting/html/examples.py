@@ -5,32 +5,38 @@ from collections.abc import Mapping
 from html import escape
 
 from embedtune_trainer.reporting.html.markup import section
-from embedtune_trainer.reporting.record import Example, Hit, RunRecord
+from embedtune_trainer.reporting.record import Example, ExampleSearches, Hit, RunRecord
 
 
 def examples(record: RunRecord) -> str:
-    """Queries with their neighbours before and after."""
-    shown = "".join(_example(record, example) for example in record.examples)
-    return section("Examples", shown) if shown else ""
+    """Queries with their neighbours before and after, a section for each way to search."""
+    return "\n".join(
+        section(
+            f"Examples, {shown.way}" if shown.way else "Examples",
+            "".join(_example(shown, example) for example in shown.examples),
+        )
+        for shown in record.examples
+        if shown.examples
+    )
 
 
-def _example(record: RunRecord, example: Example) -> str:
+def _example(shown: ExampleSearches, example: Example) -> str:
     label = f'<span class="label">{escape(example.label)}</span>' if example.label else ""
-    query = _item(example.query_text, example.query_row, record.query_images)
+    query = _item(example.query_text, example.query_row, shown.query_images)
     sides = "".join(
         f"<div><h4>{side}: {sum(hit.relevant for hit in hits)} of {len(hits)} relevant</h4>"
-        f"<ol>{''.join(_hit(record, hit) for hit in hits)}</ol></div>"
+        f"<ol>{''.join(_hit(shown, hit) for hit in hits)}</ol></div>"
         for side, hits in (("before", example.before), ("after", example.after))
     )
     return f'<article><h3>{query}{label}</h3><div class="sides">{sides}</div></article>'
 
 
-def _hit(record: RunRecord, hit: Hit) -> str:
+def _hit(shown: ExampleSearches, hit: Hit) -> str:
     look, mark = ("right", "&#10003;") if hit.relevant else ("wrong", "&#10007;")
     said = "relevant" if hit.relevant else "not relevant"
     return (
         f'<li class="{look}"><b title="{said}">{mark}</b>'
-        f"{_item(hit.text, hit.row, record.hit_images)}<small>{hit.score:.3f}</small></li>"
+        f"{_item(hit.text, hit.row, shown.hit_images)}<small>{hit.score:.3f}</small></li>"
     )
 
 

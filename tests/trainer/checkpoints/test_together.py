@@ -1,0 +1,167 @@
+"""`embedtune run` by torchrun: two processes give what one gives, and all end together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from embedtune_api.contract import ExitCode, TrainResult
+from embedtune_api.job import FineTuneJob
+from embedtune_api.spec import Storage as StorageSpec
+from embedtune_trainer.artifact import verify
+from embedtune_trainer.progress import FanOut
+from embedtune_trainer.sources.storage import RetryPolicy, open_storage
+from embedtune_trainer.train import run
+from tests.trainer import tiny
+from tests.trainer.checkpoints.kill import newest, weights
+from tests.trainer.checkpoints.kinds import prepared, put_out
+
+pytestmark = pytest.mark.slow
+MODEL = "default/tiny/local"
+ARRANGED = "tests.trainer.checkpoints.arranged"
+
+
+@dataclass
+class Ended:
+    """What torchrun ended with."""
+
+    code: int
+    out: str
+    said: str
+    seconds: float
+
+
+def torchrun(*arguments: object, launcher: str = "torch.distributed.run") -> Ended:
+    """Two processes on this machine."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", launcher, "--standalone", "--nproc-per-node", "2"),
+            *("--local-addr", "127.0.0.1", "-m", *map(str, arguments)),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+
+
+def without_dropout(kind: str, folder: Path, **training: object) -> dict[str, Any]:
+    """A job whose processes draw nothing at random, so that their number changes nothing."""
+    job = prepared(kind, folder)
+    config = folder / "base/config.json"
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | none))
+    job["spec"]["training"] |= {"optimizer": "SGD", "learningRate": 0.05, **training}
+    return job
+
+
+@pytest.fixture(scope="module", params=["labelled", "pairs"])
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A job, its folder, and how two processes ended that ran it."""
+    folder = tmp_path_factory.mktemp("together") / "run"
+    more = {"epochs": 2} if request.param == "labelled" else {"epochs": 3, "accumulate": 2}
+    job = without_dropout(request.param, folder, **more)
+    file = tiny.write_job(folder / "job.json", put_out(job, folder / "two"))
+    return job, folder, torchrun("embedtune_trainer.cli", "run", file, "--json")
+
+
+def test_two_processes_give_what_one_gives(two: Any) -> None:
+    job, folder, ended = two
+    assert ended.code == 0, ended.said
+    found = TrainResult.model_validate_json(ended.out)
+    store = open_storage(StorageSpec(), Event(), RetryPolicy())
+    alone_job = FineTuneJob.parse(put_out(job, folder / "one"))
+    alone = run(alone_job, store, folder / "work", FanOut(()), lambda: False)
+    for side in ("before", "after"):
+        expected = {n: float(v) for n, v in getattr(alone.metrics, side).items()}
+        got = {n: float(v) for n, v in getattr(found.metrics, side).items()}
+        assert got == pytest.approx(expected, abs=1e-4)
+    verify(folder / "two" / MODEL)
+    one, other = (load_file(folder / n / MODEL / "model.safetensors") for n in ("one", "two"))
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-4
+    assert ended.said.count("published uri=") == 1
+    assert ended.said.count("phase=Exporting") == 1
+    assert ended.said.count("ready train_rows=") == 1
+    assert not list((folder / "two").rglob("checkpoints"))
+
+
+def test_told_to_stop_they_leave_one_checkpoint_and_go_on_from_it(two: Any) -> None:
+    job, folder, whole = two
+    out = folder / "stopped"
+    job = put_out(job, out)
+    job["spec"] = {**job["spec"], "runPolicy": {}}
+    file = tiny.write_job(folder / "stopped.json", job)
+    ended = torchrun(*(ARRANGED, "sigterm", 1, 5, "run", file), launcher="embedtune_trainer.launch")
+    assert ended.code == ExitCode.INTERRUPTED, ended.said
+    assert ended.said.count("checkpoint written") == 1, ended.said
+    assert ended.said.count("stopped before step") == 1, "only one of them tells"
+    there = newest(out)
+    assert 5 <= there <= 8
+    assert there % job["spec"]["training"].get("accumulate", 1) == 0
+    again = torchrun("embedtune_trainer.cli", "run", file)
+    assert again.code == 0, again.said
+    assert again.said.count(f"going on from a checkpoint step={there}") == 1
+    assert weights(out) == weights(folder / "two")
+    assert whole.code == 0
+
+
+@dataclass
+class Pod:
+    """Two processes as a pod runs them."""
+
+    folder: Path
+    job: dict[str, Any]
+
+    def run(self, *arranged: object) -> tuple[Ended, TrainResult]:
+        file = tiny.write_job(self.folder / "job.json", self.job)
+        last_word = self.folder / "termination-log"
+        last_word.touch()
+        ended = torchrun(
+            *(ARRANGED, *arranged),
+            *(f"--job={file}", f"--work-dir={self.folder}", f"--termination-log={last_word}"),
+            "--metrics-port=0",
+            launcher="embedtune_trainer.launch",
+        )
+        return ended, TrainResult.model_validate_json(last_word.read_text())
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Pod(tmp_path, without_dropout("labelled", tmp_path / "run", epochs=50))
+
+
+def test_a_process_that_fails_ends_the_other_with_its_word(pod: Pod) -> None:
+    ended, result = pod.run("raise", 1, 3)
+    assert ended.code == ExitCode.INTERNAL_ERROR, ended.said
+    assert result.failure is not None
+    assert result.failure.message.endswith("something is wrong in this process alone")
+    assert ended.seconds < 30
+    assert not list((pod.folder / "run/out").rglob("manifest.json"))
+
+
+def test_a_process_that_is_killed_ends_the_other(pod: Pod) -> None:
+    ended, result = pod.run("kill", 1, 3)
+    assert ended.code == 137, ended.said
+    assert result.failure is not None
+    assert result.failure.reason == "Interrupted"
+    assert "another process" in result.failure.message
+    assert ended.seconds < 30
+
+
+def test_what_the_main_process_finds_ends_all(pod: Pod) -> None:
+    ended, result = pod.run("nan", 1, 3)
+    assert ended.code == ExitCode.DIVERGED, ended.said
+    assert result.failure is not None
+    assert result.failure.reason == "Diverged"
+    assert ended.seconds < 30

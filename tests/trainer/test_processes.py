@@ -1,0 +1,221 @@
+"""What the processes of a run say to each other, and what each of them has of its own."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embedtune_trainer import launch
+from embedtune_trainer.checkpoints.shared import from_main
+from embedtune_trainer.errors import BadData, BadSpec, PeerLost
+from embedtune_trainer.failures import EndedElsewhere
+from embedtune_trainer.imports import uncollected
+from embedtune_trainer.processes import ALONE, Processes
+from embedtune_trainer.sources.beside import FetchedBeside
+
+STATE = {
+    "weight": torch.arange(6.0).reshape(2, 3).t(),
+    "scalar": torch.tensor(3),
+    "half": torch.tensor([1.5, -2], dtype=torch.bfloat16),
+    "flags": torch.tensor([True, False]),
+    "none": torch.empty(0, 4),
+    "rows": np.arange(5),
+    "told": {"best": None, "waited": 2, "loss": float("inf")},
+}
+
+
+def said(processes: Processes, folder: Path) -> None:
+    """What works."""
+    assert processes.on_main(lambda: f"of {processes.rank}") == "of 0"
+    assert [processes.any(processes.rank == n) for n in (0, 1, 2)] == [True, True, False]
+    with pytest.raises(BadData, match="the main one"):
+        processes.on_main(lambda: refuse(BadData("the main one")))
+    step, state = from_main((7, STATE) if processes.is_main else None, processes) or (0, {})
+    assert step == 7
+    for name in ("weight", "scalar", "half", "flags", "none"):
+        assert torch.equal(state[name], STATE[name])
+        assert state[name].dtype == STATE[name].dtype
+    assert state["weight"].stride() == STATE["weight"].stride()
+    assert np.array_equal(state["rows"], STATE["rows"])
+    assert state["told"] == STATE["told"]
+    assert from_main(None, processes) is None
+    with processes.node_first():
+        there = (folder / "fetched").exists()
+        assert there == (processes.local_rank > 0)
+        time.sleep(0.2)
+        (folder / "fetched").touch()
+
+
+def refuse(error: Exception) -> None:
+    raise error
+
+
+def the_other_fails(processes: Processes, folder: Path) -> None:
+    """Each ends by the failure of the second, whatever it was doing."""
+    if processes.rank == 1:
+        raise BadSpec("spec.x: wrong in this process")
+    try:
+        processes.barrier()
+    except PeerLost as lost:
+        (folder / "lost").write_text(str(lost))
+        raise
+
+
+def in_a_process(rank: int, port: int, work: object, folder: Path) -> None:
+    os.environ |= {
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"},
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"},
+    }
+    torch.set_num_threads(1)
+    processes = Processes.of_environment()
+    try:
+        with processes.joined():
+            work(processes, folder)  # type: ignore[operator]
+    except Exception as error:
+        (folder / f"error-{rank}").write_text(repr(error))
+        if rank == 0:
+            time.sleep(0.1)
+        raise
+
+
+def two(work: object, folder: Path) -> list[SpawnProcess]:
+    """Run it in two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=in_a_process, args=(n, port, work, folder)) for n in (0, 1)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    return started
+
+
+@pytest.mark.slow
+def test_what_they_say_to_each_other(tmp_path: Path) -> None:
+    assert [process.exitcode for process in two(said, tmp_path)] == [0, 0], list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_one_that_fails_ends_the_other_with_its_ending(tmp_path: Path) -> None:
+    assert [process.exitcode for process in two(the_other_fails, tmp_path)] == [1, 1]
+    assert "another process" in (tmp_path / "lost").read_text()
+    assert "spec.x: wrong in this process" in (tmp_path / "error-0").read_text()
+    assert (tmp_path / "error-0").read_text().startswith(EndedElsewhere.__name__)
+    assert (tmp_path / "error-1").read_text().startswith(BadSpec.__name__)
+
+
+def test_alone(tmp_path: Path) -> None:
+    with ALONE.joined(), ALONE.node_first():
+        assert ALONE.on_main(lambda: 3) == 3
+        assert ALONE.any(True)
+        assert not ALONE.any(False)
+    assert ALONE.is_main
+    assert ALONE.folder(tmp_path) == tmp_path
+    assert from_main((1, STATE), ALONE) == (1, STATE)
+
+
+def test_the_environment_is_torchruns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert Processes.of_environment() == ALONE
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    with pytest.raises(BadSpec, match="LOCAL_RANK"):
+        Processes.of_environment()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    found = Processes.of_environment()
+    assert found == Processes(3, 4, 1, 2)
+    assert found.folder(tmp_path) == tmp_path / "process-1"
+    assert not found.is_main
+
+
+@pytest.mark.parametrize(
+    ("seen", "taken"),
+    [(None, "1"), ("4,7", "7"), ("GPU-a,GPU-b,GPU-c", "GPU-b"), ("5", ""), ("", "")],
+)
+def test_each_sees_a_gpu_of_its_own(
+    seen: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    Processes(3, 4, 1, 2)._take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+
+
+@dataclass
+class Failure:
+    """As torchrun tells it."""
+
+    exitcode: int
+    timestamp: int
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [
+        ([(66, 10)], 66),
+        ([(81, 11), (66, 10)], 66),
+        ([(-signal.SIGTERM, 9), (82, 10)], 82),
+        ([(81, 10), (-signal.SIGKILL, 10)], 137),
+        ([(66, 10), (-signal.SIGKILL, 40)], 66),
+        ([(-signal.SIGTERM, 10)], 143),
+    ],
+)
+def test_the_first_failure_gives_the_exit_code(failures: list[tuple[int, int]], code: int) -> None:
+    told = {rank: Failure(*failure) for rank, failure in enumerate(failures)}
+    assert launch.exit_code(told) == code  # type: ignore[arg-type]
+
+
+class Counting:
+    """A store that fetches by writing a file."""
+
+    def __init__(self) -> None:
+        self.fetched: list[str] = []
+
+    def fetch_file(self, uri: str, target: Path) -> Path:
+        self.fetched.append(uri)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(uri)
+        return target
+
+    def fetch_folder(self, uri: str, target: Path, names: object = None) -> Path:
+        return self.fetch_file(uri, target / "a").parent
+
+
+def test_what_the_first_process_has_is_not_fetched_again(tmp_path: Path) -> None:
+    first, own, store = tmp_path, tmp_path / "process-1", Counting()
+    store.fetch_file("s3://b/rows", first / "data/1")
+    store.fetch_folder("s3://b/base", first / "model")
+    beside = FetchedBeside(store, own, first)  # type: ignore[arg-type]
+    assert beside.fetch_file("s3://b/rows", own / "data/1") == first / "data/1"
+    assert beside.fetch_folder("s3://b/base", own / "model") == first / "model"
+    assert store.fetched == ["s3://b/rows", "s3://b/base"]
+    assert beside.fetch_file("s3://b/other", own / "data/2") == own / "data/2"
+
+
+def test_nothing_is_collected_while_importing() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+        gc.disable()
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled(), "as it was"
+    finally:
+        gc.enable()
+        gc.unfreeze()
