@@ -56,9 +56,6 @@ class Vector:
     def eval(self):
         self.modes.append(False)
 
-    def modules(self):
-        return iter(())
-
 
 class Processor:
     def __init__(self):
@@ -260,7 +257,7 @@ def test_rows_are_encoded_in_their_order_and_in_evaluation_mode():
     encoder.training = True
     column = Column(encoder, Table(items), item_N=np.arange(20)[::-1].copy())
     rows = np.array([3, 0, 3, 19])
-    found = encode_rows(column, rows, at_a_time=1)
+    found = encode_rows(column, rows, at_a_time=1, exact=True)
     assert torch.equal(found, torch.from_numpy(items.values_ND[19 - rows]))
     assert encoder.modes == [False, True]
     assert encoder.batches == [1, 1, 1, 1]
