@@ -72,6 +72,8 @@ INTERNAL_ERROR: Final = "InternalError"
 # Failures of an attempt, from the kubelet
 OOM_KILLED: Final = "OOMKilled"
 """The container used more memory than its limit."""
+EPHEMERAL_STORAGE_EXCEEDED: Final = "EphemeralStorageExceeded"
+"""The pod's work folder held more than the platform allows."""
 POD_DELETED: Final = "PodDeleted"
 """The pod vanished while it ran."""
 EVICTED: Final = "Evicted"

@@ -1,5 +1,6 @@
 """Checks that find the training to be over, or its child Job to be."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from embedtune_api import reasons
@@ -38,6 +39,17 @@ def trainer_done(scene: Scene) -> Finding | None:
         return Finding("Failed", result.failure.reason, why, stalled=True, result=result)
     reason = reasons.IMPROVED if result.gated else reasons.SUCCEEDED
     return Finding("Complete", reason, place, result=result)
+
+
+def overfull(scene: Scene) -> Finding | None:
+    """The kubelet ended the pod because of what it wrote, which the next one would write again.
+
+    The Job controller does not see that where the trainer had the time to end by itself.
+    """
+    failure = scene.failure
+    if failure is None or failure.reason != reasons.EPHEMERAL_STORAGE_EXCEEDED:
+        return None
+    return replace(failed(failure.reason, failure.message), stop=True)
 
 
 def followed(scene: Scene) -> Finding | None:

@@ -12,7 +12,7 @@ from embedtune_operator.views import ChildJob, Pod, Terminated
 
 TAIL_CHARACTERS = 2000
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
-_NODE_REASONS = ("Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting")
+_NODE_REASONS = ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting")
 
 
 class NoResult(ValueError):
@@ -96,6 +96,11 @@ def _cause(pod: Pod, ended: Terminated | None) -> tuple[str, str]:
     if pod.disrupted is not None:
         cause = pod.disrupted
         return reasons.EVICTED, f"the pod was taken from its node ({cause.reason}): {cause.message}"
+    if pod.reason == "Evicted":  # for the node's sake it would be disrupted, too
+        return reasons.EPHEMERAL_STORAGE_EXCEEDED, (
+            f"{pod.message.strip()} Raise defaults.scratchSize in the chart's values, or make the"
+            " job again with a smaller backbone or less data"
+        )
     if _out_of_memory(pod, ended):
         return reasons.OOM_KILLED, (
             f"the trainer needed more than its memory limit of {pod.memory or 'the node'}: make the"

@@ -8,7 +8,7 @@ confirmed observation, since the watches of Jobs and pods run independently of e
 from dataclasses import replace
 
 from embedtune_api import reasons
-from embedtune_operator.ends import child_failed, followed, result_lost, trainer_done
+from embedtune_operator.ends import child_failed, followed, overfull, result_lost, trainer_done
 from embedtune_operator.obstacles import image_missing, missing_config, refused, unschedulable
 from embedtune_operator.progressing import (
     between_attempts,
@@ -25,6 +25,7 @@ from embedtune_operator.views import parse_time
 
 CHECKS: tuple[Check, ...] = (
     trainer_done,
+    overfull,
     followed,
     child_failed,
     result_lost,

@@ -62,7 +62,9 @@ def _why_not(observed: Observed, left_s: float) -> str | None:
 def _next(job: FineTuneJob, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """The next step: the trainer ends, then another pod removes what it wrote."""
     if _may_write(observed):
-        return Plan(child_patch={"spec": {"suspend": True}})
+        child = observed.child
+        told = child is None or child.suspend or child.ended
+        return Plan() if told else Plan(child_patch={"spec": {"suspend": True}})
     if observed.remover is not None:
         return Plan()
     if observed.refusal is not None and now < observed.refusal.retry_at:

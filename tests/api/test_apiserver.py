@@ -119,7 +119,8 @@ def test_the_status_is_a_subresource(stored: str, kubectl: Kubectl) -> None:
     patch = json.dumps({"status": {"state": "Complete"}})
     kubectl("patch", "ftj", stored, "--type=merge", "-p", patch)
     seen = json.loads(kubectl("get", "ftj", stored, "-o", "json").stdout)
-    assert seen["status"] == {"observedGeneration": -1}  # what it has before any operator sees it
+    assert seen["status"]["observedGeneration"] == -1, "no operator has seen it"
+    assert seen["status"]["state"] == "Pending"
     kubectl("patch", "ftj", stored, "--type=merge", "--subresource=status", "-p", patch)
     seen = json.loads(kubectl("get", "ftj", stored, "-o", "json").stdout)
     assert seen["status"]["state"] == "Complete"

@@ -78,6 +78,11 @@ UNSCHEDULABLE = {
     "reason": "Unschedulable",
     "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
 }
+OVERFULL: dict[str, Any] = {
+    "reason": "Evicted",
+    "message": 'Usage of EmptyDir volume "work" exceeds the limit "20Gi".',
+}
+STOPPED = {"terminated": {"exitCode": 81, "finishedAt": "2026-11-24T11:59:50Z"}}
 NODE_OUT: dict[str, Any] = {"reason": "NodeShutdown", "message": "Node is shutting down"}
 LATER = NOW + timedelta(seconds=7)
 
@@ -113,6 +118,7 @@ CASES: dict[str, Observed] = {
     ),
     "evicted": Observed(child(), (ended(137, conditions=[EVICTION]),)),
     "node-out": Observed(child(failed=1), (pod(phase="Failed", **NODE_OUT),)),
+    "overfull": Observed(child(), (pod(STOPPED, phase="Failed", **OVERFULL),)),
     "backoff": Observed(
         child(("Failed", "BackoffLimitExceeded"), failed=4), (ended(82, "boom"),), confirmed=True
     ),

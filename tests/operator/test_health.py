@@ -25,6 +25,7 @@ VERDICTS = {
     **dict.fromkeys(("refused", "image-pull", "image-name", "config-error"), WRONG),
     **dict.fromkeys(("not-improved", "no-result", "other-place", "bad-data", "oom"), WRONG),
     **dict.fromkeys(("backoff", "deadline", "failed-without-pods", "result-lost"), WRONG),
+    "overfull": WRONG,
 }
 
 

@@ -64,7 +64,7 @@ def test_the_trainer_ends_before_its_output_is_removed() -> None:
     assert running_on.child_patch == {"spec": {"suspend": True}}
     assert running_on.children == ()
     told = child(("Suspended", "JobSuspended"), spec={"suspend": True})
-    assert removal(Observed(told, (running(),))).children == ()
+    assert removal(Observed(told, (running(),))) == Plan(again_after_s=REMOVAL_LIMIT_S - 1)
     orphan = removal(Observed(None, (running(),)))
     assert orphan.children == ()
     for over in (Observed(told), Observed(child(("Complete", "X"))), Observed(None)):

@@ -18,6 +18,7 @@ from tests.operator.objects import (
     ended,
     golden,
     raw_job,
+    running,
     stored,
 )
 from tests.operator.test_decide import CASES, EVICTION, GONE, plan
@@ -59,6 +60,16 @@ def test_without_leave_out_of_memory_is_final() -> None:
     assert found.children == ()
     assert found.status is not None
     assert (found.status["state"], found.status["reason"]) == ("Failed", "OOMKilled")
+
+
+def test_what_fills_the_work_folder_is_not_tried_again() -> None:
+    """The trainer, told to go, may end by an exit code that the Job controller retries for ever."""
+    found = plan(stored(), CASES["overfull"])
+    assert found.child_patch == {"spec": {"activeDeadlineSeconds": 1}}
+    by_its_side = Observed(child(), (*CASES["overfull"].pods, running(name="b")))
+    again = plan(stored(), by_its_side).status
+    assert again is not None
+    assert (again["state"], again["reason"]) == ("Failed", "EphemeralStorageExceeded")
 
 
 def test_a_pod_that_overran_its_grace_period_is_followed_by_another() -> None:

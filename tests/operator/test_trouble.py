@@ -5,7 +5,14 @@ import json
 import pytest
 
 from localcluster.controlplane import SCHEDULER, ControlPlane
-from tests.operator.world import Namespace, OperatorProcess, condition, true_conditions
+from tests.operator.world import (
+    Namespace,
+    OperatorProcess,
+    condition,
+    eventually,
+    stamp,
+    true_conditions,
+)
 
 pytestmark = pytest.mark.controlplane
 
@@ -161,6 +168,19 @@ def test_evicted_pod_is_not_counted(operator: OperatorProcess, ns: Namespace) ->
     second = ns.start_training(other_than=first)
     ns.end(second, 0, ns.result())
     assert ns.wait_reason("Succeeded")["state"] == "Complete"
+
+
+def test_a_full_work_folder_is_not_filled_again(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.submit()
+    full = 'Usage of EmptyDir volume "work" exceeds the limit "20Gi".'
+    ended = {"terminated": {"exitCode": 81, "startedAt": stamp(), "finishedAt": stamp()}}
+    ns.tell(ns.start_training(), ended, phase="Failed", reason="Evicted", message=full)
+    status = ns.wait_reason("EphemeralStorageExceeded")
+    assert full in condition(status, "Failed")["message"]
+    eventually(
+        lambda: "Failed" in true_conditions({"conditions": []} | ns.child()["status"]),
+        what="the child Job makes no more pods",
+    )
 
 
 @pytest.mark.parametrize("message", ["", "not json", '{"version": 1}'])
