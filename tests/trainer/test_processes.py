@@ -1,6 +1,5 @@
 """What the processes of a run say to each other, and what each of them has of its own."""
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -18,7 +17,6 @@ from embedtune_trainer import launch
 from embedtune_trainer.checkpoints.shared import from_main
 from embedtune_trainer.errors import BadData, BadSpec, PeerLost
 from embedtune_trainer.failures import EndedElsewhere
-from embedtune_trainer.imports import uncollected
 from embedtune_trainer.processes import ALONE, Processes
 from embedtune_trainer.sources.beside import FetchedBeside
 
@@ -203,19 +201,3 @@ def test_what_the_first_process_has_is_not_fetched_again(tmp_path: Path) -> None
     assert beside.fetch_folder("s3://b/base", own / "model") == first / "model"
     assert store.fetched == ["s3://b/rows", "s3://b/base"]
     assert beside.fetch_file("s3://b/other", own / "data/2") == own / "data/2"
-
-
-def test_nothing_is_collected_while_importing() -> None:
-    before = gc.get_freeze_count()
-    try:
-        with uncollected():
-            assert not gc.isenabled()
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > before
-        gc.disable()
-        with uncollected():
-            assert not gc.isenabled()
-        assert not gc.isenabled(), "as it was"
-    finally:
-        gc.enable()
-        gc.unfreeze()

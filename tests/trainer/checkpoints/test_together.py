@@ -27,6 +27,10 @@ from tests.trainer.checkpoints.kinds import prepared, put_out
 pytestmark = pytest.mark.slow
 MODEL = "default/tiny/local"
 ARRANGED = "tests.trainer.checkpoints.arranged"
+CLI = "embedtune_trainer.cli"
+LAUNCH = "embedtune_trainer.launch"
+PATIENCE_S = 60
+"""For starting, on a machine that has much else to do; what they wait for at most is longer."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Ended:
     seconds: float
 
 
-def torchrun(*arguments: object, launcher: str = "torch.distributed.run") -> Ended:
+def torchrun(*arguments: object, launcher: str = LAUNCH) -> Ended:
     """Two processes on this machine."""
     begun = time.monotonic()
     done = subprocess.run(
@@ -57,12 +61,16 @@ def torchrun(*arguments: object, launcher: str = "torch.distributed.run") -> End
 
 
 def without_dropout(kind: str, folder: Path, **training: object) -> dict[str, Any]:
-    """A job whose processes draw nothing at random, so that their number changes nothing."""
+    """A job whose processes draw nothing at random and round alike: their number changes nothing.
+
+    In bfloat16 a text's embedding depends on those beside it in its part.
+    """
     job = prepared(kind, folder)
     config = folder / "base/config.json"
     none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config.write_text(json.dumps(json.loads(config.read_text()) | none))
-    job["spec"]["training"] |= {"optimizer": "SGD", "learningRate": 0.05, **training}
+    exact = {"optimizer": "SGD", "learningRate": 0.05, "precision": "float32"}
+    job["spec"]["training"] |= {**exact, **training}
     return job
 
 
@@ -73,7 +81,7 @@ def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     more = {"epochs": 2} if request.param == "labelled" else {"epochs": 3, "accumulate": 2}
     job = without_dropout(request.param, folder, **more)
     file = tiny.write_job(folder / "job.json", put_out(job, folder / "two"))
-    return job, folder, torchrun("embedtune_trainer.cli", "run", file, "--json")
+    return job, folder, torchrun(CLI, "run", file, "--json")
 
 
 def test_two_processes_give_what_one_gives(two: Any) -> None:
@@ -87,13 +95,23 @@ def test_two_processes_give_what_one_gives(two: Any) -> None:
         expected = {n: float(v) for n, v in getattr(alone.metrics, side).items()}
         got = {n: float(v) for n, v in getattr(found.metrics, side).items()}
         assert got == pytest.approx(expected, abs=1e-4)
-    verify(folder / "two" / MODEL)
+    files = [verify(folder / n / MODEL).files for n in ("one", "two")]
+    sizes = [{n: f.size for n, f in of.items() if n != "training.json"} for of in files]
+    assert sizes[0] == sizes[1]
     one, other = (load_file(folder / n / MODEL / "model.safetensors") for n in ("one", "two"))
-    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-4
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
+    losses = [_losses(folder / n / MODEL) for n in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert ended.said.count("published uri=") == 1
     assert ended.said.count("phase=Exporting") == 1
     assert ended.said.count("ready train_rows=") == 1
     assert not list((folder / "two").rglob("checkpoints"))
+
+
+def _losses(model: Path) -> tuple[float, float]:
+    """Of the first and of the last step."""
+    report = json.loads((model / "training.json").read_text())["report"]
+    return report["first_loss"], report["last_loss"]
 
 
 def test_told_to_stop_they_leave_one_checkpoint_and_go_on_from_it(two: Any) -> None:
@@ -102,14 +120,15 @@ def test_told_to_stop_they_leave_one_checkpoint_and_go_on_from_it(two: Any) -> N
     job = put_out(job, out)
     job["spec"] = {**job["spec"], "runPolicy": {}}
     file = tiny.write_job(folder / "stopped.json", job)
-    ended = torchrun(*(ARRANGED, "sigterm", 1, 5, "run", file), launcher="embedtune_trainer.launch")
+    ended = torchrun(ARRANGED, "sigterm", 1, 5, "run", file)
     assert ended.code == ExitCode.INTERRUPTED, ended.said
     assert ended.said.count("checkpoint written") == 1, ended.said
-    assert ended.said.count("stopped before step") == 1, "only one of them tells"
+    last_words = [line for line in ended.said.splitlines() if line.startswith("embedtune:")]
+    assert len(last_words) == 1, "only one of them tells"
     there = newest(out)
     assert 5 <= there <= 8
     assert there % job["spec"]["training"].get("accumulate", 1) == 0
-    again = torchrun("embedtune_trainer.cli", "run", file)
+    again = torchrun(CLI, "run", file, launcher="torch.distributed.run")
     assert again.code == 0, again.said
     assert again.said.count(f"going on from a checkpoint step={there}") == 1
     assert weights(out) == weights(folder / "two")
@@ -127,12 +146,8 @@ class Pod:
         file = tiny.write_job(self.folder / "job.json", self.job)
         last_word = self.folder / "termination-log"
         last_word.touch()
-        ended = torchrun(
-            *(ARRANGED, *arranged),
-            *(f"--job={file}", f"--work-dir={self.folder}", f"--termination-log={last_word}"),
-            "--metrics-port=0",
-            launcher="embedtune_trainer.launch",
-        )
+        paths = (f"--job={file}", f"--work-dir={self.folder}", f"--termination-log={last_word}")
+        ended = torchrun(ARRANGED, *arranged, *paths, "--metrics-port=0")
         return ended, TrainResult.model_validate_json(last_word.read_text())
 
 
@@ -146,7 +161,7 @@ def test_a_process_that_fails_ends_the_other_with_its_word(pod: Pod) -> None:
     assert ended.code == ExitCode.INTERNAL_ERROR, ended.said
     assert result.failure is not None
     assert result.failure.message.endswith("something is wrong in this process alone")
-    assert ended.seconds < 30
+    assert ended.seconds < PATIENCE_S
     assert not list((pod.folder / "run/out").rglob("manifest.json"))
 
 
@@ -156,7 +171,7 @@ def test_a_process_that_is_killed_ends_the_other(pod: Pod) -> None:
     assert result.failure is not None
     assert result.failure.reason == "Interrupted"
     assert "another process" in result.failure.message
-    assert ended.seconds < 30
+    assert ended.seconds < PATIENCE_S
 
 
 def test_what_the_main_process_finds_ends_all(pod: Pod) -> None:
@@ -164,4 +179,4 @@ def test_what_the_main_process_finds_ends_all(pod: Pod) -> None:
     assert ended.code == ExitCode.DIVERGED, ended.said
     assert result.failure is not None
     assert result.failure.reason == "Diverged"
-    assert ended.seconds < 30
+    assert ended.seconds < PATIENCE_S
