@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from embedtune_trainer import launch
+from embedtune_trainer.checkpoints.files import hardware as checkpoint_hardware
 from embedtune_trainer.checkpoints.shared import from_main
 from embedtune_trainer.errors import BadData, BadSpec, PeerLost
 from embedtune_trainer.failures import EndedElsewhere
 from embedtune_trainer.processes import ALONE, Processes
+from embedtune_trainer.reporting.hardware import hardware
 from embedtune_trainer.sources.beside import FetchedBeside
 
 STATE = {
@@ -121,6 +123,16 @@ def test_alone(tmp_path: Path) -> None:
     assert ALONE.is_main
     assert ALONE.folder(tmp_path) == tmp_path
     assert from_main((1, STATE), ALONE) == (1, STATE)
+
+
+def test_their_number_is_part_of_what_a_run_ran_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    alone = checkpoint_hardware(cpu)
+    assert "Processes" not in hardware()
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    assert checkpoint_hardware(cpu) == f"{alone}, 2 processes"
+    assert hardware()["Processes"] == "2, each with the above"
 
 
 def test_the_environment_is_torchruns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from embedtune_api.base import ApiModel
 from embedtune_trainer.artifact import ManifestFile, canonical_json, file_sha256
 from embedtune_trainer.checkpoints.identity import Identity
 from embedtune_trainer.checkpoints.tree import Node, flatten, unflatten
+from embedtune_trainer.processes import Processes
 
 TENSORS: Final = "state.safetensors"
 STATE: Final = "state.json"
@@ -79,10 +80,11 @@ class Snapshot:
 
 
 def hardware(device: torch.device) -> str:
-    """The device, and what decides the order of sums on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.get_num_threads()} threads"
+    """What decides the order of sums and what is drawn: device, threads of a CPU, processes."""
+    on_cpu = f"{platform.machine()} {torch.get_num_threads()} threads"
+    found = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
+    processes = Processes.of_environment().size
+    return found if processes == 1 else f"{found}, {processes} processes"
 
 
 def write(snapshot: Snapshot, folder: Path) -> None:

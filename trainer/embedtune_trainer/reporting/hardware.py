@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from embedtune_trainer.processes import Processes
+
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 def hardware() -> dict[str, str]:
-    """GPU with its memory if there is one, processor, threads, and torch's version."""
+    """GPU with its memory if there is one, processor, threads, torch's version, processes."""
     import torch
 
     found = {}
@@ -18,6 +20,8 @@ def hardware() -> dict[str, str]:
         found["GPU"] = f"{times}{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
     found["CPU"] = f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
     found["torch"] = torch.__version__
+    if (count := Processes.of_environment().size) > 1:
+        found["Processes"] = f"{count}, each with the above"
     return found
 
 
