@@ -96,6 +96,8 @@ def all_trained(
             found[system, seed] = one
             print(name, system, seed, one, file=sys.stderr, flush=True)
     ours, theirs = ([found[system, seed] for seed in seeds] for system, _ in systems)
+    if len(steps := {one.steps for one in (*ours, *theirs)}) > 1:
+        raise AssertionError(f"{name}: the systems took {sorted(steps)} steps, not the same")
     return ours, theirs
 
 

@@ -95,6 +95,11 @@ class Ours:
         self._encoders, self._training, self._held_out = encoders, training, held_out
         self._mixture = build_mixture(encoders, (Entry(rows),), objective, training)
 
+    @property
+    def steps(self) -> int:
+        """That its training takes."""
+        return len(self._mixture) * self._training.epochs
+
     def train(self) -> int:
         """By `fit`."""
         return fit(self._encoders, self._mixture, self._training, FanOut(())).steps

@@ -100,6 +100,7 @@ def _comparison(
     title: str, spec: FineTuneJobSpec, rows: Rows, held_out: HeldOut, how: _How, judge: Judge
 ) -> Comparison:
     training = spec.training
+    steps = _ours(spec, rows, held_out, training.seed).steps
     facts = (
         f"{len(rows):,} rows, {training.epochs} epoch, batches of {training.rows_in_batch},"
         f" learning rate {training.learning_rate:g}"
@@ -109,7 +110,7 @@ def _comparison(
         peer=NAME,
         sides=(
             partial(_ours, spec, rows, held_out),
-            partial(_Theirs, spec, how, held_out),
+            partial(_Theirs, spec, how, held_out, steps),
         ),
         judge=judge,
         tolerance=TOLERANCE,
@@ -127,18 +128,27 @@ def _ours(spec: FineTuneJobSpec, rows: Rows, held_out: HeldOut, seed: int) -> Ou
 class _Theirs:
     """A Side: sentence-transformers'."""
 
-    def __init__(self, spec: FineTuneJobSpec, how: _How, held_out: HeldOut, seed: int) -> None:
+    def __init__(
+        self, spec: FineTuneJobSpec, how: _How, held_out: HeldOut, steps: int, seed: int
+    ) -> None:
         self._model = SentenceTransformer(str(localassets.minilm()), device="cpu")
         if spec.model.max_seq_length is not None:
             self._model.max_seq_length = spec.model.max_seq_length
-        self._how, self._held_out = how, held_out
+        self._how, self._held_out, self._steps = how, held_out, steps
         self._training: Training = with_seed(spec.training, seed)
 
     def train(self) -> int:
-        """By the peer's trainer."""
+        """By the peer's trainer; it begins another epoch if its sampler leaves rows out."""
         data = HfDataset.from_dict(self._how.columns)
         loss = self._how.loss(self._model)
-        return fit(self._model, data, loss, self._training, batch_sampler=self._how.sampler)
+        return fit(
+            self._model,
+            data,
+            loss,
+            self._training,
+            batch_sampler=self._how.sampler,
+            max_steps=self._steps,
+        )
 
     def embed(self) -> Embedded:
         """See Side."""
