@@ -9,6 +9,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
+from embedtune_trainer.objectives import log_sums
 from embedtune_trainer.objectives.ranking import CLIPLoss, MultipleNegativesRankingLoss
 from tests.trainer.objectives.naive import F64, assert_same, cos, dense, in_blocks, vectors
 
@@ -106,6 +107,21 @@ def test_duplicates_that_nothing_tells_apart_share_the_softmax(monkeypatch, numb
     left = vectors(1, 4).detach().repeat(4, 1).requires_grad_()
     found = MultipleNegativesRankingLoss(symmetric=True)(left, left).loss
     assert found.item() == pytest.approx(math.log(4), abs=1e-10)
+
+
+@pytest.mark.parametrize(("numbers", "times"), [(36, 1), (35, 4)])
+def test_logits_that_one_block_holds_are_calculated_once(monkeypatch, numbers, times):
+    """Otherwise those of each of the two blocks again on the way back, and the same each time."""
+    in_blocks(monkeypatch, numbers)
+    begun = []
+    monkeypatch.setattr(
+        log_sums, "_logits", lambda *of, made=log_sums._logits: begun.append(of[-2]) or made(*of)
+    )
+    left, right = vectors(6, 4), vectors(6, 4, seed=1)
+    found = MultipleNegativesRankingLoss(symmetric=True)(left, right).loss
+    first = torch.autograd.grad(found, (left, right), retain_graph=True)
+    assert len(begun) == times
+    assert all(map(torch.equal, first, torch.autograd.grad(found, (left, right))))
 
 
 def test_one_row_has_nothing_to_rank():

@@ -1,8 +1,8 @@
 """The logarithms of a softmax's denominators, for all rows and columns of B x C logits, by blocks.
 
-The logits are s l_i . c_j, and some are left out. They are held a block of rows at a time, and once
-more on the way back, so that the memory is O(block), never O(B C). The gradient is exact, for both
-sides and the scale.
+The logits are s l_i . c_j, and some are left out. They are held a block of rows at a time, and
+calculated once more on the way back unless one block holds them all, so that the memory is
+O(block), never O(B C). The gradient is exact, for both sides and the scale.
 """
 
 from collections.abc import Callable
@@ -86,27 +86,34 @@ class _LogSums(torch.autograd.Function):
         ctx.left_out, ctx.own, ctx.symmetric = left_out, own, symmetric
         row_B = left_BD.new_empty(rows)
         column_B = left_BD.new_full((rows if symmetric else 0,), float("-inf"))
-        for begin, end in row_blocks(rows, len(right_CD), left_BD.device):
+        blocks = row_blocks(rows, len(right_CD), left_BD.device)
+        kept: list[Tensor] = []
+        for begin, end in blocks:
             logits_RC = _logits(left_BD, right_CD, scale, left_out, own_B, begin, end)
             if symmetric:
                 back_RB = logits_RC[:, :rows] - own_B
                 torch.logaddexp(column_B, torch.logsumexp(back_RB, 0), out=column_B)
                 del back_RB
+            if len(blocks) == 1:
+                kept.append(logits_RC.clone())
             if own:
                 logits_RC -= own_B[begin:end, None]
             row_B[begin:end] = torch.logsumexp(logits_RC, 1)
-        ctx.save_for_backward(left_BD, right_CD, scale, own_B, row_B, column_B)
+        ctx.save_for_backward(left_BD, right_CD, scale, own_B, row_B, column_B, *kept)
         return row_B, column_B
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_row_B: Tensor, of_column_B: Tensor) -> Any:  # noqa: ANN401
-        left_BD, right_CD, scale, own_B, row_B, column_B = ctx.saved_tensors
+        left_BD, right_CD, scale, own_B, row_B, column_B, *kept = ctx.saved_tensors
         rows = len(left_BD)
         row_B = row_B.masked_fill(row_B.isneginf(), 0.0)  # exp(-inf - 0) = 0
         to_left_BD, to_right_CD = torch.empty_like(left_BD), torch.zeros_like(right_CD)
         for begin, end in row_blocks(rows, len(right_CD), left_BD.device):
-            logits_RC = _logits(left_BD, right_CD, scale, ctx.left_out, own_B, begin, end)
+            if kept:
+                logits_RC = kept[0].clone()
+            else:
+                logits_RC = _logits(left_BD, right_CD, scale, ctx.left_out, own_B, begin, end)
             row_R1 = row_B[begin:end, None]
             of_row_R = of_row_B[begin:end]
             back_RB = None
