@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contest import OURS, Contest, Start, System, parser, run
+from contest import OURS, Contest, Start, System, parser, request, run
 from images import on_white
 from open_clip import ClipLoss, SimpleTokenizer
 from open_clip.model import CLIP
@@ -220,7 +220,8 @@ def main(arguments: Sequence[str]) -> int:
     parse.add_argument("--size", choices=SIZES, default="small")
     parse.add_argument("--batch", type=int, default=128)
     parse.add_argument("--micro-batch", type=int, help="of both")
-    options = parse.parse_args(arguments)
+    asked = request(parse, arguments)
+    options = asked.options
     with tempfile.TemporaryDirectory() as scratch:
         folder = checkpoint(options.size, Path(scratch))
         chosen = pairs(options.batch * options.steps, Path(scratch))
@@ -236,14 +237,10 @@ def main(arguments: Sequence[str]) -> int:
         if options.device == "cuda":
             systems[HALF] = partial(Theirs, *given, half=True)
             goals = {HALF: 1.25}
-        name = "clip_step"
-        if (options.size, options.batch, options.micro_batch) != ("small", 128, None):
-            name += f"_{options.size}_{options.batch}_{options.micro_batch or 'whole'}"
         return run(
             Contest(
-                name=name,
+                request=asked,
                 title=f"CLIP ({options.size}), batches of {options.batch}",
-                command=f"PYTHONPATH=local python bench/clip_step.py {' '.join(arguments)}",
                 systems=systems,
                 checked=(PEER,),
                 goals=goals,
@@ -251,7 +248,6 @@ def main(arguments: Sequence[str]) -> int:
                     "Open_clip pads every title to 77 tokens; embedtune to the longest of those"
                     " that are encoded together.",
                 ),
-                options=options,
             )
         )
 

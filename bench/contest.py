@@ -15,11 +15,12 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -30,6 +31,8 @@ RESULTS = Path(__file__).parent / "results"
 OURS = "embedtune"
 QUIET = 0.1
 """Share of the processors' time that others may take while a system trains."""
+ALIKE = {"steps", "turns", "threads", "one", "out"}
+"""Arguments that leave a contest the same."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,27 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        options: by name.
+        name: of the file with the result: the script's, with what is not as it is by default.
+        command: the same once more.
+    """
+
+    options: argparse.Namespace
+    name: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Contest:
     """What is compared.
 
     Attributes:
-        name: of the file with the result.
-        title: its first line.
-        command: what makes it.
+        request: by whoever runs it.
+        title: the result's first line.
         systems: by name; OURS is one of them.
         checked: those whose first batch is the same as ours.
         goals: the least factor over each.
@@ -93,19 +110,17 @@ class Contest:
         tolerance: of losses and gradient norms, relative.
     """
 
-    name: str
+    request: Request
     title: str
-    command: str
     systems: Systems
     checked: Sequence[str]
     goals: Mapping[str, float]
     notes: Sequence[str] = ()
     tolerance: float = 1e-4
-    options: argparse.Namespace = field(default_factory=argparse.Namespace)
 
 
 def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
-    """With what all contests take."""
+    """With what all contests take; its own arguments, which a result is named by, come later."""
     made = argparse.ArgumentParser(description=text)
     made.add_argument("--steps", type=int, default=steps, help="of each training")
     made.add_argument("--turns", type=int, default=3, help="trainings of each system")
@@ -116,9 +131,24 @@ def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
     return made
 
 
+def request(parse: argparse.ArgumentParser, arguments: Sequence[str]) -> Request:
+    """Parsed; a contest of other size, network or device has a result of its own."""
+    options = parse.parse_args(arguments)
+    changed = (
+        f"{value}"
+        for name, value in vars(options).items()
+        if name not in ALIKE and value != parse.get_default(name)
+    )
+    return Request(
+        options=options,
+        name="_".join((Path(parse.prog).stem, *changed)),
+        command=shlex.join(("PYTHONPATH=local", "python", f"bench/{parse.prog}", *arguments)),
+    )
+
+
 def run(contest: Contest) -> int:
     """Hold it and write it down; 1 if a goal is missed or the machine was busy."""
-    options = contest.options
+    options = contest.request.options
     torch.set_num_threads(options.threads)
     if options.one:
         sys.stdout.write(
@@ -134,8 +164,7 @@ def run(contest: Contest) -> int:
     medians = {name: _rate(turns, name) for name in contest.systems}
     factors = {name: medians[OURS] / medians[name] for name in contest.goals}
     options.out.mkdir(parents=True, exist_ok=True)
-    suffix = "" if options.device == "cpu" else f"_{options.device}"
-    path = options.out / f"{contest.name}{suffix}.md"
+    path = options.out / f"{contest.request.name}.md"
     path.write_text(_text(contest, starts, turns))
     print(path.read_text())
     busy = any(turn.others > QUIET for turn in turns)
@@ -216,7 +245,7 @@ def _text(
     turns: Sequence[Turn],
 ) -> str:
     """The result as Markdown."""
-    options = contest.options
+    options = contest.request.options
     lines = [
         f"# {contest.title}",
         "",
@@ -252,7 +281,7 @@ def _text(
         f" and gradient norm, in float32 without dropout: {equal}."
         f" {' '.join(contest.notes)}",
         "",
-        f"Command: `{contest.command}` on {_machine(options)}.",
+        f"Command: `{contest.request.command}` on {_machine(options)}.",
     ]
     if options.device == "cpu":
         lines += ["", "Not measured here: a GPU's figures (`--device cuda`), for want of one."]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contest import OURS, Contest, System, parser, run
+from contest import OURS, Contest, System, parser, request, run
 from datasets import Dataset as HfDataset
 from ours import Ours
 from sentence_transformers import SentenceTransformer
@@ -109,7 +109,8 @@ def main(arguments: Sequence[str]) -> int:
     parse.add_argument("--batch", type=int, default=128)
     parse.add_argument("--median", type=int, default=30, help="tokens of a text")
     parse.add_argument("--micro-batch", type=int, help="of embedtune; the peer has all at once")
-    options = parse.parse_args(arguments)
+    asked = request(parse, arguments)
+    options = asked.options
     with tempfile.TemporaryDirectory() as scratch:
         folder = backbone(options.backbone, Path(scratch))
         longest = 256 if options.backbone == "minilm" else 512
@@ -125,16 +126,12 @@ def main(arguments: Sequence[str]) -> int:
         if options.device == "cuda":
             systems[HALF] = partial(theirs, *given, bf16=True)
             goals = {HALF: 1.5}
-        name = "mnr_lengths"
-        if (options.backbone, options.median, options.batch) != ("minilm", 30, 128):
-            name += f"_{options.backbone}_{options.median}_{options.batch}"
         return run(
             Contest(
-                name=name,
+                request=asked,
                 title=f"{options.backbone}, MultipleNegativesRankingLoss, batches of"
                 f" {options.batch} pairs, log-normal lengths (median {options.median} tokens,"
                 f" sigma {SPREAD:g})",
-                command=f"PYTHONPATH=local python bench/mnr_lengths.py {' '.join(arguments)}",
                 systems=systems,
                 checked=(DEFAULTS,),
                 goals=goals,
@@ -142,7 +139,6 @@ def main(arguments: Sequence[str]) -> int:
                     "An own sampler of like lengths chooses each batch's negatives by length;"
                     " the other rows have the same batches as a random order gives.",
                 ),
-                options=options,
             )
         )
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from contest import OURS, Contest, Start, System, parser, run
+from contest import OURS, Contest, Start, System, parser, request, run
 from datasets import Dataset as HfDataset
 from ours import Ours
 from sentence_transformers import SentenceTransformer
@@ -102,22 +102,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the comparison and write it down."""
     parse = parser(__doc__, steps=20)
     parse.add_argument("--batch", type=int, default=64)
-    options = parse.parse_args(arguments)
+    asked = request(parse, arguments)
+    options = asked.options
     rows = questions(options.batch * options.steps)
     training = Training(epochs=1, batch_size=options.batch, learning_rate=RATE, seed=SEED)
     given = (rows, training, options.device)
-    name = "trec_triplet"
-    if options.batch != 64:
-        name += f"_{options.batch}"
     return run(
         Contest(
-            name=name,
+            request=asked,
             title=f"TREC questions, semi-hard triplets, batches of {options.batch}",
-            command=f"PYTHONPATH=local python bench/trec_triplet.py {' '.join(arguments)}",
             systems={OURS: partial(OurTriplets, *given), PEER: partial(theirs, *given)},
             checked=(PEER,),
             goals={PEER: 1.3},
-            options=options,
         )
     )
 

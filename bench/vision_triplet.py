@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from contest import OURS, Contest, Start, System, parser, run
+from contest import OURS, Contest, Start, System, parser, request, run
 from ours import Ours, gradient_norm
 from PIL import Image
 from pytorch_metric_learning.distances import CosineSimilarity
@@ -198,7 +198,8 @@ def main(arguments: Sequence[str]) -> int:
     parse.add_argument("--backbone", choices=HEADS, default="mobilenet_v2")
     parse.add_argument("--batch", type=int, default=64)
     parse.add_argument("--side", type=int, default=64, help="pixels")
-    options = parse.parse_args(arguments)
+    asked = request(parse, arguments)
+    options = asked.options
     with tempfile.TemporaryDirectory() as scratch:
         state = weights(options.backbone, Path(scratch))
         chosen = files(options.batch * options.steps)
@@ -214,16 +215,14 @@ def main(arguments: Sequence[str]) -> int:
             goals = {HALF: 1.4}
         return run(
             Contest(
-                name=f"vision_triplet_{options.backbone}_{options.side}",
+                request=asked,
                 title=f"{options.backbone} at {options.side} pixels, semi-hard triplets, batches"
                 f" of {options.batch}, {K} of a class",
-                command=f"PYTHONPATH=local python bench/vision_triplet.py {' '.join(arguments)}",
                 systems=systems,
                 checked=(PEER,),
                 goals=goals,
                 notes=("Both decode, crop, mirror and colour the same pictures.",),
                 tolerance=1e-3,
-                options=options,
             )
         )
 
