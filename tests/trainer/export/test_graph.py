@@ -43,15 +43,10 @@ def library(name, folder, **spec):
     return load(name, weights, imageSize=32, **spec), images()
 
 
-def clip(side, folder):
-    fetched = Fetched("hf://org/clip", clips.clip(folder))
+def clip(side, folder, make=clips.clip):
+    fetched = Fetched("hf://org/clip", make(folder))
     pair = load_pair(fetched, Model.parse({"backbone": "hf://org/clip"}), 0)
     return getattr(pair, side), TEXTS if side == "text" else images()
-
-
-def siglip(folder):
-    fetched = Fetched("hf://org/clip", clips.siglip(folder))
-    return load_pair(fetched, Model.parse({"backbone": "hf://org/clip"}), 0).text, TEXTS
 
 
 def vectors(_):
@@ -70,7 +65,8 @@ NETWORKS = {
     "MobileNetV2": partial(library, "torchvision://mobilenet_v2"),
     "CLIP text": partial(clip, "text"),
     "CLIP image": partial(clip, "image"),
-    "SigLIP text": siglip,
+    "SigLIP text": partial(clip, "text", make=clips.siglip),
+    "AIMv2 text": partial(clip, "text", make=clips.aimv2),
     "vectors": vectors,
 }
 

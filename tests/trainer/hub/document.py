@@ -89,6 +89,9 @@ OPEN_CLIP = """
 SigLIP 2's checkpoints of a fixed size are `siglip`. Those of any shape (NaFlex) get each image as
 the most patches that fit its shape, as in transformers; `imageSize: S` means as many as S x S has.
 
+A token of AIMv2's texts sees those before it, as in Apple's own code, in a batch with padding or
+without; transformers does so only where there is padding, so clip/ embeds one text alone otherwise.
+
 Of open_clip's folders (open_clip_config.json without transformers' config.json) those with CLIP's
 own two transformers are read as `clip`, and embed as in open_clip; image towers of timm or ResNet,
 text towers of Hugging Face, CoCa and SigLIP are refused by their names.

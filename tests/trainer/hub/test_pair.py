@@ -103,6 +103,19 @@ def test_both_embed_as_the_checkpoint(make, tmp_path):
 
 
 @EACH
+def test_a_text_alone_embeds_as_beside_longer_ones(make, tmp_path):
+    """Also of a pair that was saved, and with the text encoder alone."""
+    pair = load(make(tmp_path / "hub"))
+    pair.save(tmp_path / "saved")
+    encoder = Encoder.parse({"backbone": URI})
+    text = load_encoder(Fetched("", tmp_path / "saved/text"), encoder, 0)
+    together = pair.text.encode(Texts(TEXTS))
+    for found in (pair.text, load(tmp_path / "saved").text, text):
+        alone = torch.cat([found.encode(Texts([said])) for said in TEXTS])
+        assert (alone - together).abs().max() < SAME
+
+
+@EACH
 def test_saved_each_is_a_model_of_its_own_and_both_are_a_pair(make, tmp_path):
     pair = load(make(tmp_path / "hub"))
     with torch.no_grad():  # so that what comes back is what was learnt

@@ -30,6 +30,9 @@ BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 OWN_CODE: Final = "brings its own code (auto_map), which is never run"
 TOKEN_DIM: Final = {"altclip_text_model": "project_dim"}
 """Where the numbers of a token's vector are not the hidden layers'."""
+CAUSAL: Final = "aimv2_text_model"
+"""A kind of network whose tokens see those before them (Apple's ml-aim). transformers has that only
+where it masks padding; without any, they would see all."""
 UNUSED: Final = "pooler"
 """A layer over the first token that embeddings don't pass through; it may be missing."""
 
@@ -109,6 +112,7 @@ def load_with(maker: Any, folder: Path, config: Any, seed: int) -> PreTrainedMod
     _check_weights(folder, backbone, info)
     if isinstance(pooler := getattr(backbone, UNUSED, None), nn.Module):
         pooler.requires_grad_(False)
+    _make_causal(backbone)
     result: PreTrainedModel = backbone.eval()
     return result
 
@@ -168,6 +172,15 @@ def read_config(folder: Path) -> Any:  # noqa: ANN401  transformers leaves it un
     if hasattr(config, "use_cache"):
         config.use_cache = False
     return config
+
+
+def _make_causal(network: nn.Module) -> None:
+    """Let the attention of CAUSAL networks in it be causal whether or not there is padding."""
+    for part in network.modules():
+        if isinstance(part, PreTrainedModel) and part.config.model_type == CAUSAL:
+            for attention in part.modules():
+                if hasattr(attention, "is_causal"):
+                    attention.is_causal = True  # type: ignore[assignment]
 
 
 def _check_weights(folder: Path, backbone: PreTrainedModel, info: dict[str, Any]) -> None:
