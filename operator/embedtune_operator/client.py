@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -47,8 +47,12 @@ class Refused(ApiError):
 class Client:
     """Calls that are safe to repeat: each brings about a state and says what it is then."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
+        """May_write: asked before every write; where it is not, the write is Unavailable."""
         self._connection = connection
+        self._may_write = may_write
 
     async def apply(self, path: str, body: JsonObject) -> JsonObject:
         """Server-side apply."""
@@ -109,6 +113,8 @@ class Client:
         params: dict[str, str] | None = None,
     ) -> JsonObject:
         api = await self._connection.present()
+        if method != "GET" and not self._may_write():
+            raise Unavailable(f"{method} {path}: another replica leads")
         try:
             async with api.aiohttp_session.request(
                 method,
@@ -122,7 +128,7 @@ class Client:
                 payload = await response.read()
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:
-            # RuntimeError: kopf has closed the session to log in anew
+            # RuntimeError: the session was closed to log in anew
             raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
         if status < 400:
             answer: JsonObject = json.loads(payload)

@@ -1,7 +1,8 @@
-"""The one HTTP session to the API server, shared by kopf's watches and the operator's own calls.
+"""HTTP sessions to the API server: one for kopf's watches, one for the operator's own calls.
 
-One session means one set of credentials, one TLS context and one place (its traces) where every
-call can be counted and every watch's pulse felt. kopf takes it through its login handler.
+Both are made together, with the same credentials, TLS and traces, by which every call is counted
+and every watch's pulse felt. kopf is given its own by its login handler, and closes it when it
+stops; the operator's outlives it, so that what has begun can be ended.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ OWN_CALL = {"own": True}
 
 
 class Connection:
-    """Holds the present session; kopf asks for a new one when its credentials stop working."""
+    """Holds the present session; both are made anew when kopf's credentials stop working."""
 
     def __init__(self, traces: list[aiohttp.TraceConfig]) -> None:
         self._traces = traces
@@ -49,21 +50,29 @@ class Connection:
             bracketed = f"[{host}]" if ":" in host else host
             port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
             info = dataclasses.replace(info, server=f"https://{bracketed}:{port}")
-        middlewares = [_FreshToken(TOKEN_FILE)] if info is not None else []
+        fresh = info is not None
         info = info or kopf.login_with_kubeconfig(settings=settings)
         if info is None:
             raise kopf.PermanentError("neither a service account nor KUBECONFIG to log in with")
+        await self.close()
+        self._present = self._session(info, fresh_token=fresh)
+        self._ready.set()
+        logger.info("logged in", extra={"server": self._present.server})
+        return self._session(info, fresh_token=fresh)
+
+    def _session(self, info: kopf.ConnectionInfo, *, fresh_token: bool) -> kopf.AiohttpSession:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers={"User-Agent": "embedtune-operator", **info.as_http_headers()},
             trace_configs=self._traces,
-            middlewares=middlewares,
+            middlewares=[_FreshToken(TOKEN_FILE)] if fresh_token else [],
         )
-        server = info.server.rstrip("/")
-        self._present = kopf.AiohttpSession(server=server, aiohttp_session=session)
-        self._ready.set()
-        logger.info("logged in", extra={"server": server})
-        return self._present
+        return kopf.AiohttpSession(server=info.server.rstrip("/"), aiohttp_session=session)
+
+    async def close(self) -> None:
+        """End the operator's own session."""
+        if self._present is not None:
+            await self._present.aiohttp_session.close()
 
 
 class _FreshToken:

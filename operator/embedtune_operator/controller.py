@@ -155,17 +155,17 @@ class Controller:
         self._owed.pop(uid, None)
         if plan.finalizer is not None:
             await self._applier.set_finalizer(job, there=plan.finalizer)
-            logger.info("finalizer %s", "put on" if plan.finalizer else "off", extra=_facts(job))
+            logger.info("finalizer %s", "put on" if plan.finalizer else "off", extra=job.facts)
         if plan.delete:
             await self._applier.delete(job)
-            logger.info("deleted after its TTL", extra=_facts(job))
+            logger.info("deleted after its TTL", extra=job.facts)
 
     def _wrote(self, job: StoredJob, plan: Plan) -> None:
         status = plan.status or {}
         if plan.events:
             logger.info(
                 plan.events[-1].message,
-                extra=_facts(job) | {"state": status.get("state"), "reason": status.get("reason")},
+                extra=job.facts | {"state": status.get("state"), "reason": status.get("reason")},
             )
         if status.get("state") in ("Complete", "Failed"):
             ended = self._trainer_ended.pop(job.id.uid, None)
@@ -178,16 +178,6 @@ class Controller:
         wait = min(REFUSAL_LONGEST_S, REFUSAL_FIRST_S * 2 ** min(attempts - 1, 10))
         retry_at = now + timedelta(seconds=wait)
         self._refusals[job.id.uid] = Refusal(kind, message, retry_at, attempts)
-
-
-def _facts(job: StoredJob) -> dict[str, object]:
-    """What every log line about a job holds."""
-    return {
-        "job": job.id.name,
-        "namespace": job.id.namespace,
-        "uid": job.id.uid,
-        "generation": job.generation,
-    }
 
 
 class _TryAgain(Exception):

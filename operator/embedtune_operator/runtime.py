@@ -5,6 +5,8 @@ import contextlib
 import logging
 import signal
 import socket
+import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,14 +15,16 @@ import kopf
 from embedtune_operator import probes
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
-from embedtune_operator.client import Client
+from embedtune_operator.client import ApiError, Client
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import Events, kopf_settings, registry, watched
+from embedtune_operator.leader import Leadership
 from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
+from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
 from embedtune_operator.workqueue import WorkQueue
 
@@ -29,6 +33,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 RESTART_DELAY_S = 2.0
 DRAIN_S = 10.0
+HAND_OVER_S = 5.0
 
 
 class Operator:
@@ -41,7 +46,8 @@ class Operator:
         kinds = watched(settings)
         self.pulse = Pulse(kinds, dead_after_s=settings.watch_dead_after_s, on_gap=self._gap)
         self.connection = Connection([self.telemetry.trace(), self.pulse.trace()])
-        client = Client(self.connection)
+        self.leadership = self._candidate(*settings.lease) if settings.lease else None
+        client = Client(self.connection, self.leads)
         self.scraper = Scraper(interval_s=settings.scrape_interval_s, on_change=self._enqueue)
         self.controller = Controller(
             cache=self.cache,
@@ -54,7 +60,16 @@ class Operator:
         self.queue = WorkQueue(self.controller.reconcile, on_error=self._failed)
         self.events = Events(self.cache, self.controller, self._enqueue)
         self.resync = Resync(client, self.cache, self.events, kinds)
-        self.telemetry.collect_from(self.cache, self.pulse, lambda: len(self.queue))
+        self.telemetry.collect_from(self.cache, self.pulse, lambda: len(self.queue), self.leads)
+
+    def _candidate(self, namespace: str, name: str) -> Leadership:
+        identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        client = Client(self.connection)
+        return Leadership(client, namespace=namespace, name=name, identity=identity)
+
+    def leads(self) -> bool:
+        """Whether this replica is the one that works."""
+        return self.leadership is None or self.leadership.held
 
     def _enqueue(self, uid: str) -> None:
         self.queue.add(uid)
@@ -65,8 +80,8 @@ class Operator:
     def _failed(self, uid: str, error: Exception) -> None:
         self.telemetry.reconcile_errors.labels(type(error).__name__).inc()
         job = self.cache.jobs.get(uid)
-        facts = {"job": job.id.name, "namespace": job.id.namespace} if job else {}
-        logger.warning("reconcile failed, will be repeated: %s", error, extra={**facts, "uid": uid})
+        facts = job.facts if job is not None else {"uid": uid}
+        logger.warning("reconcile failed, will be repeated: %s", error, extra=facts)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -82,8 +97,8 @@ class Operator:
         )
         parts = [
             asyncio.create_task(self.queue.run(WORKERS), name="work"),
-            asyncio.create_task(self._open_when_synced(), name="sync"),
-            asyncio.create_task(self.scraper.run(lambda: self.cache.pods), name="scrape"),
+            asyncio.create_task(self._work_when_synced(), name="sync"),
+            asyncio.create_task(self.scraper.run(self._scraped), name="scrape"),
             asyncio.create_task(self.resync.run(), name="resync"),
         ]
         await asyncio.sleep(0)  # kopf ends tasks that begin after it does, so these begin before
@@ -97,14 +112,37 @@ class Operator:
             for task in (watch, *parts):
                 task.cancel()
             await asyncio.gather(watch, *parts, return_exceptions=True)
+            await self._hand_over()
+            await self.connection.close()
             await runner.cleanup()
 
-    async def _open_when_synced(self) -> None:
+    async def _work_when_synced(self) -> None:
         while not self.pulse.synced:  # decide on the whole picture, not on its first strokes
             await asyncio.sleep(0.02)
         logger.info("every kind is listed and watched", extra={"jobs": len(self.cache.jobs)})
+        if self.leadership is None:
+            self.queue.open()
+            await asyncio.Event().wait()
+        else:
+            await self.leadership.run(gained=self._begin, lost=self.queue.close)
+
+    def _begin(self) -> None:
+        """Look at every job: what another replica left off is not told by any event."""
+        for job in self.cache.jobs:
+            self.queue.add(job.id.uid)
         self.queue.open()
-        await asyncio.Event().wait()
+
+    def _scraped(self) -> Iterable[Pod]:
+        return self.cache.pods if self.leads() else ()
+
+    async def _hand_over(self) -> None:
+        if self.leadership is None:
+            return
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self.leadership.release()
+        except (ApiError, TimeoutError) as error:
+            logger.warning("Lease not given up, it ends by itself: %s", error or "no answer")
 
     async def _watch(self) -> None:
         """Keep kopf running; what it cannot go on from, it starts anew from."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from embedtune_api.quantity import parse_quantity
 
 T = TypeVar("T")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class BadSettings(ValueError):
@@ -41,6 +42,9 @@ class Settings:
     """Limit of a pod's work folder. EMBEDTUNE_SCRATCH_SIZE, default 20Gi."""
     namespaces: tuple[str, ...]
     """Namespaces that are served; empty for all of them. EMBEDTUNE_NAMESPACES."""
+    lease: tuple[str, str] | None
+    """Namespace and name of the Lease by which replicas elect the one that works.
+    EMBEDTUNE_LEASE, as namespace/name; without it, there is one replica."""
     metrics_port: int
     """Port of /metrics, /healthz and /readyz. EMBEDTUNE_METRICS_PORT, default 8080."""
     scrape_interval_s: float
@@ -81,6 +85,7 @@ class Settings:
             default_gpus=read("DEFAULT_GPUS", _integer(0, 64), "0"),
             scratch_size=read("SCRATCH_SIZE", _quantity, "20Gi"),
             namespaces=read("NAMESPACES", _names, ""),
+            lease=read("LEASE", _lease, ""),
             metrics_port=read("METRICS_PORT", _integer(1, 65535), "8080"),
             scrape_interval_s=read("SCRAPE_INTERVAL_S", _seconds, "5"),
             watch_timeout_s=read("WATCH_TIMEOUT_S", _integer(2, 600), "20"),
@@ -112,9 +117,18 @@ def _image(value: str) -> str:
 def _names(value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
+        if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a Kubernetes name; give names with commas between")
     return names
+
+
+def _lease(value: str) -> tuple[str, str] | None:
+    if not value:
+        return None
+    namespace, _, name = value.partition("/")
+    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        raise ValueError("give namespace/name")
+    return namespace, name
 
 
 def _url(value: str) -> str | None:

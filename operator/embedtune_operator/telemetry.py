@@ -76,16 +76,21 @@ class Telemetry:
         verb = "WATCH" if "watch" in params.url.query else params.method
         self.api_calls.labels(verb, "0").inc()
 
-    def collect_from(self, cache: Cache, pulse: Pulse, queued: Callable[[], int]) -> None:
+    def collect_from(
+        self, cache: Cache, pulse: Pulse, queued: Callable[[], int], leads: Callable[[], bool]
+    ) -> None:
         """Export states that live elsewhere."""
-        self.registry.register(_States(cache, pulse, queued))
+        self.registry.register(_States(cache, pulse, queued, leads))
 
 
 class _States(Collector):
-    def __init__(self, cache: Cache, pulse: Pulse, queued: Callable[[], int]) -> None:
+    def __init__(
+        self, cache: Cache, pulse: Pulse, queued: Callable[[], int], leads: Callable[[], bool]
+    ) -> None:
         self._cache = cache
         self._pulse = pulse
         self._queued = queued
+        self._leads = leads
 
     def collect(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily(
@@ -96,6 +101,9 @@ class _States(Collector):
         yield jobs
         yield GaugeMetricFamily(
             "embedtune_queue_depth", "Jobs that wait for a reconcile", value=self._queued()
+        )
+        yield GaugeMetricFamily(
+            "embedtune_leader", "1 in the replica that works", value=float(self._leads())
         )
         ages = GaugeMetricFamily(
             "embedtune_watch_age_seconds",

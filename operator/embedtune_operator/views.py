@@ -97,6 +97,16 @@ class StoredJob:
             body=json.dumps([body, status], separators=(",", ":")).encode(),
         )
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What every log line about it holds."""
+        return {
+            "job": self.id.name,
+            "namespace": self.id.namespace,
+            "uid": self.id.uid,
+            "generation": self.generation,
+        }
+
     def manifest(self) -> JsonObject:
         """apiVersion, kind, metadata and spec."""
         manifest: JsonObject = json.loads(self.body)[0]

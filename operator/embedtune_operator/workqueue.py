@@ -53,6 +53,10 @@ class WorkQueue:
         """Let work begin; before this, keys only gather."""
         self._open.set()
 
+    def close(self) -> None:
+        """Let no more work begin, until it is opened again; keys gather."""
+        self._open.clear()
+
     def add(self, key: str) -> None:
         """Have the key worked on soon."""
         if key in self._dirty:
@@ -90,7 +94,7 @@ class WorkQueue:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more work and let what has begun end."""
-        self._open.clear()
+        self.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._busy:

@@ -93,6 +93,7 @@ def test_golden(case: str) -> None:
         ({"operater": {}}, "operater"),
         ({"operator": {"namespace": ["search"]}}, "namespace"),
         ({"operator": {"namespaces": "search"}}, "namespaces"),
+        ({"operator": {"replicas": 0}}, "replicas"),
         ({"operator": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
         ({"trainer": {"image": {"digest": "sha256:short"}}}, "digest"),
         ({"trainer": {"image": {"repository": "trainer:1.0"}}}, "repository"),
@@ -134,7 +135,7 @@ def test_least_privilege(case: str) -> None:
     assert roles
     for role in roles:
         for rule in role["rules"]:
-            assert set(rule) == {"apiGroups", "resources", "verbs"}
+            assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
             words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             assert not [word for word in words if "*" in word]
             assert "secrets" not in rule["resources"]
@@ -146,7 +147,7 @@ def test_namespaces_need_no_cluster_role() -> None:
     manifests = render({**CASES["namespaces"], "userRoles": {"enabled": False}})
     assert not [m for m in manifests if m["kind"].startswith("ClusterRole")]
     bound = {m["metadata"]["namespace"] for m in manifests if m["kind"] == "RoleBinding"}
-    assert bound == {"search", "ads"}
+    assert bound == {"search", "ads", "embedtune-system"}
     everywhere = one(render({"userRoles": {"enabled": False}}), "ClusterRole")
     role = next(m for m in manifests if m["kind"] == "Role")
     assert role["rules"] == everywhere["rules"]
@@ -177,6 +178,15 @@ def test_pod_is_restricted(case: str) -> None:
         }
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
         assert "memory" in container["resources"]["limits"]
+
+
+def test_a_single_replica_is_not_protected_from_drains() -> None:
+    kinds = [m["kind"] for m in render({"operator": {"replicas": 1}})]
+    assert "PodDisruptionBudget" not in kinds
+    budget = one(render({}), "PodDisruptionBudget")["spec"]
+    deployment = one(render({}), "Deployment")["spec"]
+    assert budget["selector"] == deployment["selector"]
+    assert deployment["replicas"] - budget["maxUnavailable"] == 1
 
 
 def test_images_by_digest_or_tag() -> None:

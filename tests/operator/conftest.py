@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,27 @@ from tests.operator.world import NODE, Namespace, OperatorProcess
 _numbers = itertools.count(1)
 
 
+AUDIT = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata, userGroups: [system:serviceaccounts]}, {level: None}]
+"""
+
+
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What service accounts asked of the API server, one JSON object a line."""
+    return tmp_path_factory.mktemp("audit") / "log"
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory, audit_log: Path) -> Iterator[ControlPlane]:
     """etcd, API server and controller-manager, the CRD, and a node that is only an object."""
-    options = Options(controller_manager=True)
+    policy = audit_log.with_name("policy.yaml")
+    policy.write_text(AUDIT)
+    flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}")
+    options = Options(controller_manager=True, apiserver_flags=flags)
     with ControlPlane(tmp_path_factory.mktemp("operator-plane"), options=options) as plane:
         install_crd(kubectl_with(plane.kubeconfig))
         plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.operator.world import Namespace, OperatorProcess, condition, true_conditions
+from tests.operator.world import Namespace, OperatorProcess, condition, eventually, true_conditions
 
 pytestmark = pytest.mark.controlplane
 
@@ -24,3 +24,14 @@ def test_from_submission_to_model(operator: OperatorProcess, ns: Namespace) -> N
     assert done["progress"]["summary"] == "100%"
     assert done["model"]["uri"] in condition(done, "ModelExported")["message"]
     assert ns.events() == ["Created", "Training", "Succeeded"]
+
+
+def test_every_line_about_a_job_says_which(operator: OperatorProcess, ns: Namespace) -> None:
+    meta = ns.submit()["metadata"]
+    ns.wait_reason("PodPending")
+    about = eventually(
+        lambda: [line for line in operator.log() if line.get("uid") == meta["uid"]], what="a line"
+    )
+    facts = {"job": "tune", "namespace": ns.name, "uid": meta["uid"], "generation": 1}
+    assert all(line | facts == line for line in about)
+    assert {"time", "level", "logger", "message"} <= set(about[0])

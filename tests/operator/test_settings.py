@@ -18,6 +18,7 @@ def test_defaults() -> None:
     assert settings.namespaces == ()
     assert settings.s3_endpoint is None
     assert settings.log_format == "json"
+    assert settings.lease is None
 
 
 def test_lists_and_blanks() -> None:
@@ -26,6 +27,11 @@ def test_lists_and_blanks() -> None:
     )
     assert settings.namespaces == ("search", "ads")
     assert settings.s3_region is None
+
+
+def test_the_lease_has_a_namespace() -> None:
+    settings = Settings.from_env(LEAST | {"EMBEDTUNE_LEASE": "embedtune-system/embedtune"})
+    assert settings.lease == ("embedtune-system", "embedtune")
 
 
 def test_the_image_is_required() -> None:
@@ -47,6 +53,8 @@ def test_the_image_is_required() -> None:
         ("DEFAULT_GPUS", "1.5"),
         ("SCRATCH_SIZE", "20GB"),
         ("NAMESPACES", "a,*"),
+        ("LEASE", "embedtune"),
+        ("LEASE", "a/b/c"),
         ("METRICS_PORT", "70000"),
         ("SCRAPE_INTERVAL_S", "0"),
         ("SCRAPE_INTERVAL_S", "nan"),

@@ -119,6 +119,10 @@ class OperatorProcess:
         except OSError:
             return 0, ""
 
+    def log(self) -> list[JsonObject]:
+        """What it has logged, each line a JSON object."""
+        return [json.loads(line) for line in self._logs.read_text().splitlines()]
+
     def rss_mib(self) -> float:
         """Its resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
