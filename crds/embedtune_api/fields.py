@@ -25,12 +25,22 @@ def _quantity(value: str | int) -> str | int:
     return value
 
 
-NOT_FILE = cel(
-    (
-        "!self.startsWith('file://')",
-        "file:// is for `embedtune run` on your machine; a pod cannot see it, use s3://",
-    )
+_NOT_FILE = (
+    "!self.startsWith('file://')",
+    "file:// is for `embedtune run` on your machine; a pod cannot see it, use s3://",
 )
+_BELOW = (
+    "self.startsWith('file://') || !(self + '/').contains('/../')",
+    "a URI says where it leads, without /../",
+)
+
+
+def _below(uri: str) -> str:
+    if not uri.startswith("file://") and "/../" in f"{uri}/":
+        raise ValueError(_BELOW[1])
+    return uri
+
+
 _S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?"
 _PVC = r"pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[^\s]+"
 _REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?(@[A-Za-z0-9._/-]+)?"
@@ -38,12 +48,17 @@ _FILE = r"file://[^\s]+"
 
 
 def _uri(*forms: str) -> Any:  # noqa: ANN401  what Annotated takes
-    return Field(pattern=f"^({'|'.join(forms)})$", max_length=1024, json_schema_extra=NOT_FILE)
+    pattern = f"^({'|'.join(forms)})$"
+    return Field(pattern=pattern, max_length=1024, json_schema_extra=cel(_NOT_FILE, _BELOW))
 
 
-OutputUri = Annotated[str, _uri(_S3, _FILE)]
-FileUri = Annotated[str, _uri(_S3, _PVC, _FILE)]
-DataUri = Annotated[str, _uri(_S3, _PVC, rf"hf://datasets/{_REPOSITORY}(/[^\s]*)?", _FILE)]
+OutputUri = Annotated[str, _uri(_S3, _FILE), AfterValidator(_below)]
+FileUri = Annotated[str, _uri(_S3, _PVC, _FILE), AfterValidator(_below)]
+DataUri = Annotated[
+    str,
+    _uri(_S3, _PVC, rf"hf://datasets/{_REPOSITORY}(/[^\s]*)?", _FILE),
+    AfterValidator(_below),
+]
 BackboneUri = Annotated[
     str,
     _uri(
@@ -54,6 +69,7 @@ BackboneUri = Annotated[
         _PVC,
         _FILE,
     ),
+    AfterValidator(_below),
 ]
 Quantity = Annotated[
     str | int,

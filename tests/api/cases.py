@@ -68,6 +68,8 @@ ONE, TWO = ({"uri": f"s3://datasets/{name}.csv"} for name in ("one", "two"))
 MIXED = {"mix": [ONE | {"weight": 3}, TWO | {"weight": 0.5, "layout": "pairs"}]}
 DATA_URIS = ("pvc://data/train.csv", "hf://datasets/sst2", "hf://datasets/o/n@v1/data/a.parquet")
 
+PATHS, CLIMBING = ("output", "data.train"), ("../other", "ours/../theirs", "..")
+
 ACCEPTED = [
     Case("spec.model.backbone", "s3://bases/minilm"),
     *(Case("spec.model.backbone", v) for v in BACKBONES),
@@ -134,6 +136,7 @@ ACCEPTED = [
     Case("spec.runPolicy", {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}),
     Case("spec.suspend", True),
     Case("spec.output.retain", False),
+    Case("spec.output.uri", "s3://models/a..b/..c/d../.e"),
     Case("spec.output", ONNX | {"onnx": {"precision": ["float32", "float16", "int8"]}}),
     Case("metadata.name", "a" * 52),
     Case(TRAIN, {"batchSize": "auto", "microBatch": "auto", "accumulate": 2}),
@@ -243,6 +246,8 @@ REFUSED = [
     Case(f"{TRAIN}.seed", -1, "spec.training.seed"),
     Case(f"{TRAIN}.seed", 2**31, "spec.training.seed"),
     Case("spec.output.uri", "/models", "spec.output.uri"),
+    *(Case(f"spec.{path}.uri", f"s3://b-b/{way}", "/../") for path in PATHS for way in CLIMBING),
+    Case(f"{MODEL}.backbone", "pvc://models/../../etc/passwd", "/../"),
     Case("spec.output.formats", ["onnx"], "formats always has safetensors"),
     Case("spec.output.formats", [], "spec.output.formats"),
     Case("spec.output.onnx", {}, "onnx needs formats: [safetensors, onnx]"),
