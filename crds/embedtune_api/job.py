@@ -1,6 +1,6 @@
 """FineTuneJob as a whole: metadata, spec and status."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,8 @@ from embedtune_api.spec import FineTuneJobSpec
 NAME_MAX = 52
 """A job's name, a dash and 8 characters of its uid name its children, 63 characters at most with
 the pod's suffix cut from it."""
+LOCAL_UID: Final = "local"
+"""Of a job that is in no cluster."""
 
 
 class JobMetadata(ApiModel):
@@ -22,7 +24,7 @@ class JobMetadata(ApiModel):
         str, Field(min_length=1, max_length=NAME_MAX, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     ]
     namespace: str = "default"
-    uid: str = "local"
+    uid: str = LOCAL_UID
     generation: int = 1
 
 

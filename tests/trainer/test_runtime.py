@@ -188,6 +188,7 @@ def test_a_model_comes_out(pod: Pod, s3: S3, tiny_backbone: Path, tmp_path: Path
         s3.uri("tuned"),
     )
     test = s3.put("data/test.csv", tiny.write_csv(tmp_path / "t", rows[120:]).read_bytes())
+    job["metadata"]["uid"] = "1234"
     job["spec"]["data"]["evaluation"] = {
         "queries": {"uri": test},
         "index": job["spec"]["data"]["train"],
@@ -198,14 +199,22 @@ def test_a_model_comes_out(pod: Pod, s3: S3, tiny_backbone: Path, tmp_path: Path
     model, metrics = ended.result.model, ended.result.metrics
     assert model is not None
     assert metrics is not None
-    assert model.uri == s3.uri("tuned/default/tiny/local/")
+    assert model.uri == s3.uri("tuned/default/tiny/1234/")
     assert float(metrics.headline.after or 0) > float(metrics.headline.before)
     assert (ended.result.train_seconds or 0) > 0
-    there = s3.names("tuned/default/tiny/local")
+    there = s3.names("tuned/default/tiny/1234")
     assert sum(there.values()) == model.size_bytes
-    manifest = s3.client.get_object(BUCKET, f"{s3.prefix}/tuned/default/tiny/local/{MANIFEST}")
+    manifest = s3.client.get_object(BUCKET, f"{s3.prefix}/tuned/default/tiny/1234/{MANIFEST}")
     assert model.digest == "sha256:" + hashlib.sha256(manifest.read()).hexdigest()
     assert "progress=100% epoch=2/2" in ended.log
+    pod.last_word.unlink()  # as if the pod had been lost before it could say so
+    s3.put("tuned/default/tiny/1234/checkpoints/0000000001/state.json", b"{}")
+    again = pod.run(job, s3.env)
+    assert again.code == ExitCode.DONE, again.log
+    assert again.result == ended.result
+    assert "the model is there already" in again.log
+    assert "phase=" not in again.log
+    assert s3.names("tuned/default/tiny/1234") == there
 
 
 def test_sigterm_while_waiting_for_storage(pod: Pod, silent_endpoint: str) -> None:

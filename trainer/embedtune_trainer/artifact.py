@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from embedtune_api import __version__
 from embedtune_api.base import ApiModel
-from embedtune_api.contract import CHECKPOINTS, MANIFEST
+from embedtune_api.contract import CHECKPOINTS, MANIFEST, TrainResult
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Metrics, ModelRef
 from embedtune_trainer.errors import UnsupportedModel
@@ -30,6 +30,8 @@ CARD = "README.md"
 REPORT = "report"
 """The folder for what people look at."""
 DIGESTS = f"{REPORT}/digests.json"
+RESULT = f"{REPORT}/result.json"
+"""The run's last word but for the model; see published."""
 TRAINING = "training.json"
 TABLE = "model.txt"
 """What the model consists of, as `embedtune inspect` shows it."""
@@ -83,11 +85,13 @@ class ForPeople:
         table: what the model consists of; empty if that could not be found out.
         facts: for the card.
         write_report: puts what it likes into the folder that it is given, report/.
+        result: what the run ends with, but for the model.
     """
 
     table: str = ""
     facts: CardFacts = field(default_factory=CardFacts)
     write_report: Callable[[Path], None] | None = None
+    result: TrainResult | None = None
 
 
 def stage(
@@ -131,8 +135,10 @@ def stage(
     (folder / CARD).write_text(card, encoding="utf-8")
     if people.write_report is not None:
         people.write_report(folder / REPORT)
-    reports = {name: file for name, file in _digests(folder).items() if name not in files}
     (folder / REPORT).mkdir(exist_ok=True)
+    if people.result is not None:
+        (folder / RESULT).write_text(people.result.to_message() + "\n", encoding="utf-8")
+    reports = {name: file for name, file in _digests(folder).items() if name not in files}
     digests = canonical_json(ReportDigests(files=reports).to_dict())
     (folder / DIGESTS).write_bytes(digests)
     manifest = Manifest(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from embedtune_api import reasons
@@ -247,15 +247,23 @@ class Course:
         by.scribe.look_after(encoders, trained.after, steps, self._stop)
         metrics = _metrics(by.judge.headline, trained.before, trained.after)
         self._reporter.note("measured", **_facts(metrics.headline))
-        model = self._stage(ready, trained, by, metrics)
+        result = self._result(by.judge, trained, metrics)
+        model = self._stage(ready, trained, by, metrics, result)
         if keeper is not None:
             keeper.close()  # a checkpoint that came after the model would stay there
         with about("spec.output.uri"):
             self._store.publish(self._work_dir / "model", self._job.output_uri)
         self._reporter.note("published", uri=model.uri, digest=model.digest, bytes=model.size_bytes)
-        return self._result(by.judge, trained, metrics, model)
+        return result.model_copy(update={"model": model})
 
-    def _stage(self, ready: Ready, trained: Trained, by: Yardstick, metrics: Metrics) -> ModelRef:
+    def _stage(
+        self,
+        ready: Ready,
+        trained: Trained,
+        by: Yardstick,
+        metrics: Metrics,
+        result: TrainResult,
+    ) -> ModelRef:
         """The model's folder, with all that is said of it."""
         go_on(self._stop)
         self._reporter.phase("Exporting")
@@ -284,16 +292,15 @@ class Course:
         tuned = Finished(encoders, self._spec.output, rows, measured, self._reporter, self._stop)
         told = {**_report(ready, report), "data": data}
         folder = self._work_dir / "model"
+        people = replace(people, result=result)
         return stage(tuned, folder, self._job, metrics, mixture.name, told, people)
 
-    def _result(
-        self, judge: Judge, trained: Trained, metrics: Metrics, model: ModelRef
-    ) -> TrainResult:
+    def _result(self, judge: Judge, trained: Trained, metrics: Metrics) -> TrainResult:
+        """The last word, but for the model."""
         why = judge.refusal(trained.before, trained.after)
         if why is not None:
             self._reporter.note("the model does not pass the gate", why=why)
         return TrainResult(
-            model=model,
             metrics=metrics,
             gated=judge.gate is not None and why is None,
             failure=None if why is None else Failure(reason=reasons.NOT_IMPROVED, message=why),

@@ -115,8 +115,17 @@ def _run(options: Options, stop: Event, processes: Processes) -> TrainResult:
     policy = RetryPolicy(give_up_after_s=options.storage_patience_s)
     store = open_storage(job.spec.storage, stop, policy)
     from embedtune_trainer import train
+    from embedtune_trainer.datafiles import about
+    from embedtune_trainer.published import published_result
 
     with processes.joined():
+        with about("spec.output.uri"):
+            there = processes.on_main(
+                lambda: published_result(job, store, options.work_dir / "published")
+            )
+        if there is not None:
+            log.info("the model is there already, uri=%s", job.output_uri)
+            return there
         return train.run(job, store, options.work_dir, reporter, stop.is_set, processes)
 
 
