@@ -2,8 +2,8 @@
 
 Each line is a process of its own: it makes the embeddings, takes a small batch's loss so that all
 is loaded, and then that of the batch. The memory is the kernel's high-water mark of the process
-(getrusage) less what it held before; the CPU seconds, of all threads, are the median of five calls, or those of
-one where the batch is large. Embeddings have 64 numbers in float32, on a CPU.
+(getrusage) less what it held before; the CPU seconds, of all threads, are the median of five calls,
+or those of one where the batch is large. Embeddings have 64 numbers in float32, on a CPU.
 
     python bench/loss_memory.py        all lines, written to bench/results/loss_memory.md
 """
@@ -147,7 +147,8 @@ def main() -> int:
         f" embedding, float32, {platform.machine()} with {torch.get_num_threads()} threads, torch"
         f" {torch.__version__}.\nThe goal is under {LIMIT_MB:,} MB at {LARGE:,} pairs; the square"
         f" of these alone is {LARGE**2 * 4 / 1e6:,.0f} MB.\n\n"
-        "| loss | system | pairs | loss's value | peak MB | CPU seconds |\n|---|---|---|---|---|---|\n"
+        "| loss | system | pairs | loss's value | peak MB | CPU seconds |\n"
+        "|---|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"
     )
