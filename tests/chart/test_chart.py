@@ -16,6 +16,18 @@ CHART = ROOT / "helm/embedtune"
 GOLDEN = ROOT / "tests/golden/chart"
 CRD = "embedtune.dev_finetunejobs.yaml"
 
+LIMIT: dict[str, Any] = {
+    "name": "teams",
+    "actions": ["Deny"],
+    "namespaceSelector": {"matchLabels": {"kind": "team"}},
+    "read": ["s3://bases/", "s3://datasets/{namespace}/", "hf://"],
+    "write": ["s3://models/{namespace}/"],
+    "endpoints": ["https://s3.example.com", "http://minio.minio.svc:9000"],
+    "gpus": 2,
+    "cpu": 16,
+    "memory": "128Gi",
+    "activeDeadlineSeconds": 31_536_000,
+}
 EVERYTHING: dict[str, Any] = {
     "crds": {"enabled": False},
     "operator": {
@@ -37,6 +49,10 @@ EVERYTHING: dict[str, Any] = {
     },
     "storage": {"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1"},
     "defaults": {"cpu": 2, "memory": "8Gi", "gpus": 1, "scratchSize": "50Gi"},
+    "admission": {
+        "limits": [LIMIT, {"name": "all", "actions": ["Warn", "Audit"], "gpus": 8}],
+        "quotas": {"search": {"count/finetunejobs.embedtune.dev": 50}},
+    },
     "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "networkPolicy": {
         "enabled": True,
@@ -99,6 +115,12 @@ def test_golden(case: str) -> None:
         ({"trainer": {"image": {"repository": "trainer:1.0"}}}, "repository"),
         ({"storage": {"endpoint": "minio:9000"}}, "endpoint"),
         ({"storage": {"accessKey": "secret"}}, "accessKey"),
+        ({"admission": {"limits": [{"name": "a", "actions": ["Deny"]}]}}, "anyOf"),
+        ({"admission": {"limits": [LIMIT | {"read": ["s3://models"]}]}}, "read"),
+        ({"admission": {"limits": [LIMIT | {"read": ["s3://'/"]}]}}, "read"),
+        ({"admission": {"limits": [LIMIT | {"read": []}]}}, "read"),
+        ({"admission": {"limits": [LIMIT | {"actions": ["Refuse"]}]}}, "actions"),
+        ({"admission": {"quotas": {"search": {}}}}, "search"),
         ({"defaults": {"gpus": "one"}}, "gpus"),
         ({"defaults": {"memory": 4294967296}}, "memory"),
         ({"defaults": {"memory": "4 GB"}}, "memory"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from localcluster.apiclient import ApiError
 from localcluster.controlplane import SCHEDULER, ControlPlane
 from tests.operator.world import (
     Namespace,
@@ -200,6 +201,21 @@ def test_model_elsewhere_is_not_believed(operator: OperatorProcess, ns: Namespac
     elsewhere = json.loads(ns.result())["model"] | {"uri": "s3://models/other/"}
     ns.end(ns.start_training(), 0, ns.result(model=elsewhere))
     assert ns.wait_reason("UnknownExit")["state"] == "Failed"
+
+
+def test_quota_of_jobs(operator: OperatorProcess, ns: Namespace) -> None:
+    """As the chart's admission.quotas has them."""
+    hard = {"count/finetunejobs.embedtune.dev": "1"}
+    quota = {"metadata": {"name": "embedtune"}, "spec": {"hard": hard}}
+    ns.api.call("POST", ns.path("resourcequotas"), quota)
+    eventually(
+        lambda: (ns.find("resourcequotas", "embedtune") or {}).get("status", {}).get("used"),
+        what="the quota is counted",
+        timeout_s=60,
+    )
+    ns.submit()
+    with pytest.raises(ApiError, match="exceeded quota: embedtune"):
+        ns.submit("second")
 
 
 def test_quota_refuses_the_child_until_it_is_lifted(
