@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from torch import Tensor
 
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.job import FineTuneJob
@@ -29,6 +30,11 @@ MODEL = "default/tiny/local"
 ARRANGED = "tests.trainer.checkpoints.arranged"
 CLI = "embedtune_trainer.cli"
 LAUNCH = "embedtune_trainer.launch"
+MORE = {
+    "labelled": {"epochs": 2},
+    "pairs": {"epochs": 3, "accumulate": 2},
+    "text-image": {"epochs": 2},
+}
 PATIENCE_S = 60
 """For starting, on a machine that has much else to do; what they wait for at most is longer."""
 
@@ -74,12 +80,11 @@ def without_dropout(kind: str, folder: Path, **training: object) -> dict[str, An
     return job
 
 
-@pytest.fixture(scope="module", params=["labelled", "pairs"])
+@pytest.fixture(scope="module", params=MORE)
 def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A job, its folder, and how two processes ended that ran it."""
     folder = tmp_path_factory.mktemp("together") / "run"
-    more = {"epochs": 2} if request.param == "labelled" else {"epochs": 3, "accumulate": 2}
-    job = without_dropout(request.param, folder, **more)
+    job = without_dropout(request.param, folder, **MORE[request.param])
     file = tiny.write_job(folder / "job.json", put_out(job, folder / "two"))
     return job, folder, torchrun(CLI, "run", file, "--json")
 
@@ -98,7 +103,8 @@ def test_two_processes_give_what_one_gives(two: Any) -> None:
     files = [verify(folder / n / MODEL).files for n in ("one", "two")]
     sizes = [{n: f.size for n, f in of.items() if n != "training.json"} for of in files]
     assert sizes[0] == sizes[1]
-    one, other = (load_file(folder / n / MODEL / "model.safetensors") for n in ("one", "two"))
+    one, other = (_tensors(folder / n / MODEL) for n in ("one", "two"))
+    assert one.keys() == other.keys()
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
     losses = [_losses(folder / n / MODEL) for n in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
@@ -106,6 +112,12 @@ def test_two_processes_give_what_one_gives(two: Any) -> None:
     assert ended.said.count("phase=Exporting") == 1
     assert ended.said.count("ready train_rows=") == 1
     assert not list((folder / "two").rglob("checkpoints"))
+
+
+def _tensors(model: Path) -> dict[str, Tensor]:
+    """All of its files', by file and name."""
+    found = {path.relative_to(model): load_file(path) for path in model.rglob("*.safetensors")}
+    return {f"{path}: {name}": x for path, of in found.items() for name, x in of.items()}
 
 
 def _losses(model: Path) -> tuple[float, float]:
@@ -165,8 +177,9 @@ def test_a_process_that_fails_ends_the_other_with_its_word(pod: Pod) -> None:
     assert not list((pod.folder / "run/out").rglob("manifest.json"))
 
 
-def test_a_process_that_is_killed_ends_the_other(pod: Pod) -> None:
-    ended, result = pod.run("kill", 1, 3)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_ends_the_other(rank: int, pod: Pod) -> None:
+    ended, result = pod.run("kill", rank, 3)
     assert ended.code == 137, ended.said
     assert result.failure is not None
     assert result.failure.reason == "Interrupted"
