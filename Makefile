@@ -53,7 +53,8 @@ BENCHES := operator_path sampler_setup reading images long_tables retrieval loss
 	vision_triplet clip_step trec_triplet startup quality openclipart examples
 bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="quality reading" for some
 	@$(PY) -m localcluster.images build
-	@for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || exit 1; done
+	@bad=; for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || bad="$$bad $$name"; done; \
+	[ -z "$$bad" ] || { echo "failed, or a goal was missed:$$bad"; exit 1; }
 
 cluster-up: .venv/.synced ## Start the single-node Kubernetes (root, Debian)
 	@$(PY) -m localcluster up

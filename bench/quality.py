@@ -22,7 +22,6 @@ import argparse
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,15 +30,15 @@ import sections
 import torch
 from quality_sets.cifar import cifar10
 from quality_sets.clipart import openclipart
-from quality_sets.comparison import Comparison, Side
+from quality_sets.comparison import Comparison
 from quality_sets.journal import Journal, packages
 from quality_sets.texts import arxiv, trec, wordnet
-from quality_sets.verdict import BELOW, Found, table, verdicts
+from quality_sets.turns import all_trained
+from quality_sets.verdict import BELOW, table, verdicts
 
 from localassets import cache_dir
 
 RESULTS = Path(__file__).parent / "results"
-OURS = "embedtune"
 SETS: dict[str, Callable[[int | None], Comparison]] = {
     "trec": trec,
     "arxiv": arxiv,
@@ -70,35 +69,6 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     if options.limit is not None and options.out == RESULTS:
         parse.error("--limit is for trying: name another folder by --out")
     return options
-
-
-def trained(make: Callable[[int], Side], seed: int, comparison: Comparison) -> Found:
-    """One training, judged."""
-    side = make(seed)
-    begun = time.perf_counter()
-    steps = side.train()
-    seconds = time.perf_counter() - begun
-    return Found(comparison.judge(*side.embed()), steps, seconds)
-
-
-def all_trained(
-    name: str, comparison: Comparison, seeds: list[int], journal: Journal
-) -> tuple[list[Found], list[Found]]:
-    """Ours and the peer's by seed; those in the journal are not trained again."""
-    systems = list(zip((OURS, comparison.peer), comparison.sides, strict=True))
-    found: dict[tuple[str, int], Found] = {}
-    for turn, seed in enumerate(seeds):
-        for system, make in systems if turn % 2 == 0 else systems[::-1]:
-            one = journal.get(name, system, seed)
-            if one is None:
-                one = trained(make, seed, comparison)
-                journal.add(name, system, seed, one)
-            found[system, seed] = one
-            print(name, system, seed, one, file=sys.stderr, flush=True)
-    ours, theirs = ([found[system, seed] for seed in seeds] for system, _ in systems)
-    if len(steps := {one.steps for one in (*ours, *theirs)}) > 1:
-        raise AssertionError(f"{name}: the systems took {sorted(steps)} steps, not the same")
-    return ours, theirs
 
 
 def section(

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, stdev
 
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind_from_stats
 
 LEVEL = 0.05
 """How seldom two systems that are alike may be told apart."""
@@ -41,7 +41,8 @@ def verdict(ours: Sequence[float], theirs: Sequence[float]) -> str:
         return UNDECIDED
     if max(ours) > min(ours) or max(theirs) > min(theirs):
         side = "less" if apart < 0 else "greater"
-        if ttest_ind(ours, theirs, equal_var=False, alternative=side).pvalue >= LEVEL:
+        facts = (fact for own in (ours, theirs) for fact in (mean(own), stdev(own), len(own)))
+        if ttest_ind_from_stats(*facts, equal_var=False, alternative=side).pvalue >= LEVEL:
             return ALIKE
     return BELOW if apart < 0 else ABOVE
 

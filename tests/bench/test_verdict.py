@@ -1,8 +1,7 @@
 """When a comparison of seeds says that one system is below another."""
 
 import pytest
-
-from bench.quality_sets.verdict import (
+from quality_sets.verdict import (
     ABOVE,
     ALIKE,
     BELOW,
