@@ -95,7 +95,8 @@ def failure_of(pod: Pod) -> LastFailure | None:
 def _cause(pod: Pod, ended: Terminated | None) -> tuple[str, str]:
     if pod.disrupted is not None:
         cause = pod.disrupted
-        return reasons.EVICTED, f"the pod was taken from its node ({cause.reason}): {cause.message}"
+        text = f"the pod was taken from its node ({cause.reason}): {cause.message}"
+        return reasons.EVICTED, text + (_lost_node(pod) if ended is None else "")
     if pod.reason == "Evicted":  # for the node's sake it would be disrupted, too
         return reasons.EPHEMERAL_STORAGE_EXCEEDED, (
             f"{pod.message.strip()} Raise defaults.scratchSize in the chart's values, or make the"
@@ -116,6 +117,16 @@ def _cause(pod: Pod, ended: Terminated | None) -> tuple[str, str]:
         text = f"{pod.reason}: {pod.message}".strip(": ") or "the pod failed without a message"
         return reasons.EVICTED if node else reasons.UNKNOWN_EXIT, text
     return _trainers_word(ended)
+
+
+def _lost_node(pod: Pod) -> str:
+    """What to do where nobody is left to end the pod; two pods must not write to one place."""
+    if pod.disrupted is None or pod.disrupted.reason != "DeletionByTaintManager":
+        return ""
+    return (
+        f". If the node {pod.node} is gone for good, delete it (kubectl delete node {pod.node}):"
+        " until then the pod may still run there"
+    )
 
 
 def _out_of_memory(pod: Pod, ended: Terminated | None) -> bool:

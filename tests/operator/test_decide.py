@@ -72,6 +72,12 @@ EVICTION = {
     "reason": "PreemptionByScheduler",
     "message": "preempting to accommodate a higher priority pod",
 }
+TAINTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "DeletionByTaintManager",
+    "message": "Taint manager: deleting due to NoExecute taint",
+}
 UNSCHEDULABLE = {
     "type": "PodScheduled",
     "status": "False",
@@ -117,6 +123,7 @@ CASES: dict[str, Observed] = {
         child(("Failed", "PodFailurePolicy")), (ended(137, "", "OOMKilled"),), confirmed=True
     ),
     "evicted": Observed(child(), (ended(137, conditions=[EVICTION]),)),
+    "node-lost": Observed(child(), (running(meta=GONE, conditions=[TAINTED]),)),
     "node-out": Observed(child(failed=1), (pod(phase="Failed", **NODE_OUT),)),
     "overfull": Observed(child(), (pod(STOPPED, phase="Failed", **OVERFULL),)),
     "backoff": Observed(

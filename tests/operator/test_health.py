@@ -17,6 +17,7 @@ DONE, WRONG, SUSPENDED = ("Current", "Healthy"), ("Failed", "Degraded"), ("Curre
 VERDICTS = {
     **dict.fromkeys(("new", "created", "no-pod", "waits-for-node", "unschedulable"), IN_PROGRESS),
     **dict.fromkeys(("starting", "pod-deleted", "retrying", "evicted", "node-out"), IN_PROGRESS),
+    "node-lost": IN_PROGRESS,
     **dict.fromkeys(("child-going", "child-gone-pod-alive", "suspending"), IN_PROGRESS),
     **dict.fromkeys(("resumed", "resumed-pod-going", "resumed-no-pod"), IN_PROGRESS),
     **dict.fromkeys(("training", "second-attempt"), TRAINS),

@@ -184,6 +184,21 @@ def test_a_full_work_folder_is_not_filled_again(operator: OperatorProcess, ns: N
     )
 
 
+def test_a_pod_on_a_deleted_node_is_replaced_and_not_counted(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    """The pod garbage collector ends it, forty seconds after the node has gone."""
+    ns.api.call("POST", "/api/v1/nodes", {"metadata": {"name": "lost"}})
+    ns.submit(runPolicy={"backoffLimit": 0})
+    first = ns.start_training(node="lost")
+    ns.wait_reason("Training")
+    ns.api.call("DELETE", "/api/v1/nodes/lost")
+    eventually(lambda: ns.find("pods", first) is None, what="its pod goes", timeout_s=120)
+    ns.end(ns.start_training(other_than=first), 0, ns.result())
+    done = ns.wait_reason("Succeeded")
+    assert (done["lastFailure"]["reason"], done["lastFailure"]["podName"]) == ("Evicted", first)
+
+
 @pytest.mark.parametrize("message", ["", "not json", '{"version": 1}'])
 def test_end_without_model_is_failure(
     operator: OperatorProcess, ns: Namespace, message: str

@@ -234,9 +234,9 @@ class Namespace:
 
         return eventually(look, what="a pod", timeout_s=40)
 
-    def bind(self, pod: str) -> None:
-        """Put a pod on the node."""
-        body = {"metadata": {"name": pod}, "target": {"kind": "Node", "name": NODE}}
+    def bind(self, pod: str, node: str = NODE) -> None:
+        """Put a pod on a node."""
+        body = {"metadata": {"name": pod}, "target": {"kind": "Node", "name": node}}
         self.api.call("POST", self.path("pods", f"{pod}/binding"), body)
 
     def tell(self, pod: str, state: JsonObject, *, phase: str, **status: Any) -> None:
@@ -273,10 +273,12 @@ class Namespace:
         phase = "Failed" if code else "Succeeded"
         self.tell(pod, {"terminated": ended}, phase=phase, **status)
 
-    def start_training(self, ip: str = "127.0.0.1", *, other_than: str = "") -> str:
+    def start_training(
+        self, ip: str = "127.0.0.1", *, other_than: str = "", node: str = NODE
+    ) -> str:
         """Bring the pod to where the trainer runs; its name."""
         pod: str = self.pod(other_than=other_than)["metadata"]["name"]
-        self.bind(pod)
+        self.bind(pod, node)
         self.run(pod, ip)
         return pod
 
