@@ -81,9 +81,17 @@ MODULES = (
     Module("coredns", {"coredns": "github.com/coredns/coredns"}),
     Module("minio", {"minio": "github.com/minio/minio"}),
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
+    Module(
+        "prometheus",
+        {
+            name: f"github.com/prometheus/prometheus/cmd/{name}"
+            for name in ("prometheus", "promtool")
+        },
+    ),
 )
-# kwok is for scale tests, and built only when it is named.
-USUAL_TOOLS = tuple(name for m in MODULES if m.name != "kwok" for name in m.packages)
+_FOR_TESTS = ("kwok", "prometheus")
+"""Modules whose tools are built only when they are named."""
+USUAL_TOOLS = tuple(name for m in MODULES if m.name not in _FOR_TESTS for name in m.packages)
 
 
 def owner(tool_name: str) -> Module:

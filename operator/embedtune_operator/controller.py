@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
@@ -22,7 +23,7 @@ from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
 from embedtune_operator.turns import Turn
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import ChildJob, Pod, StoredJob, parse_time
 from embedtune_operator.workqueue import RetryLater
 
 logger = logging.getLogger(__name__)
@@ -167,10 +168,18 @@ class Controller:
                 plan.events[-1].message,
                 extra=job.facts | {"state": status.get("state"), "reason": status.get("reason")},
             )
-        if status.get("state") in ("Complete", "Failed"):
+        self._measure_start(job, status)
+        if is_finished(status) and not is_finished(job.status()):
+            self._telemetry.job_finished(str(status["state"]), str(status["reason"]))
             ended = self._trainer_ended.pop(job.id.uid, None)
             if ended is not None:
                 self._telemetry.finish_seconds.observe(time.monotonic() - ended)
+
+    def _measure_start(self, job: StoredJob, status: dict[str, Any]) -> None:
+        started, created = parse_time(status.get("startTime")), parse_time(job.id.created)
+        first = "startTime" not in job.status()
+        if first and started is not None and created is not None:
+            self._telemetry.running_seconds.observe((started - created).total_seconds())
 
     def _refuse(self, job: StoredJob, kind: str, message: str, now: datetime) -> None:
         before = self._refusals.get(job.id.uid)

@@ -23,7 +23,7 @@ from embedtune_operator.leader import Leadership
 from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
-from embedtune_operator.telemetry import Telemetry
+from embedtune_operator.telemetry import Telemetry, World
 from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
 from embedtune_operator.workqueue import WorkQueue
@@ -60,7 +60,15 @@ class Operator:
         self.queue = WorkQueue(self.controller.reconcile, on_error=self._failed)
         self.events = Events(self.cache, self.controller, self._enqueue)
         self.resync = Resync(client, self.cache, self.events, kinds)
-        self.telemetry.collect_from(self.cache, self.pulse, lambda: len(self.queue), self.leads)
+        self.telemetry.collect_from(
+            World(
+                cache=self.cache,
+                pulse=self.pulse,
+                queued=lambda: len(self.queue) if self.leads() else 0,
+                leads=self.leads,
+                progress=self.scraper.progress,
+            )
+        )
 
     def _candidate(self, namespace: str, name: str) -> Leadership:
         identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from embedtune_api import contract
-from embedtune_operator.names import LABEL_JOB_UID
+from embedtune_operator.names import LABEL_JOB_NAME, LABEL_JOB_UID
 
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
@@ -202,6 +202,7 @@ class Pod:
     owner: str
     """uid of the batch/v1 Job, empty if it was orphaned."""
     job_uid: str
+    job_name: str
     phase: str
     reason: str
     message: str
@@ -229,6 +230,7 @@ class Pod:
             id=Identity.of(raw),
             owner=_controller(raw),
             job_uid=raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
+            job_name=raw["metadata"].get("labels", {}).get(LABEL_JOB_NAME, ""),
             phase=status.get("phase", "Pending"),
             reason=status.get("reason", ""),
             message=status.get("message", ""),

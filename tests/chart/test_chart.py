@@ -53,7 +53,9 @@ EVERYTHING: dict[str, Any] = {
         "limits": [LIMIT, {"name": "all", "actions": ["Warn", "Audit"], "gpus": 8}],
         "quotas": {"search": {"count/finetunejobs.embedtune.dev": 50}},
     },
-    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podMonitor": {"enabled": True, "trainers": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "ml"}},
     "networkPolicy": {
         "enabled": True,
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],

@@ -152,12 +152,13 @@ class FakeOperator:
         self.queued: set[str] = set()
         self.cache = Cache()
         scraper = Scraper(interval_s=5, on_change=self.queued.add)
+        self.telemetry = Telemetry()
         self.controller = Controller(
             cache=self.cache,
             applier=Applier(self.api, self.cache),
             scraper=scraper,
             settings=SETTINGS,
-            telemetry=Telemetry(),
+            telemetry=self.telemetry,
             now=lambda: self.now,
         )
         self.events = Events(self.cache, self.controller, self.queued.add)

@@ -70,7 +70,11 @@ def test_one_works_and_the_other_only_watches(replicas: Replicas, ns: Namespace)
     ns.end(ns.start_training(), 0, ns.result())
     ns.wait_reason("Succeeded")
     assert writes(follower) == 0
-    assert 'embedtune_jobs{reason="Succeeded",state="Complete"}' in follower.get("/metrics")[1]
+    jobs = 'embedtune_jobs{reason="Succeeded",state="Complete"}'
+    assert [jobs in process.get("/metrics")[1] for process in (replicas.leader(), follower)] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen", "told to end"])

@@ -26,6 +26,8 @@ embedtune_trainer_steps 200
 embedtune_trainer_loss 0.125
 embedtune_trainer_samples_per_second 512.25
 embedtune_trainer_eta_seconds 41.6
+embedtune_trainer_data_wait_ratio 0.02
+embedtune_trainer_gpu_memory_bytes 1048576
 """
 
 
@@ -34,6 +36,7 @@ class Trainer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
         self.wfile.write(PAGE.format(step=Trainer.step).encode())
 
@@ -130,6 +133,8 @@ def test_metrics(operator: OperatorProcess, ns: Namespace) -> None:
         "embedtune_seen_to_child_seconds_count",
         "embedtune_finished_to_status_seconds_count",
         "embedtune_reconcile_seconds_count",
+        "embedtune_created_to_running_seconds_count",
+        'embedtune_jobs_finished_total{reason="Succeeded",state="Complete"}',
     ):
         assert line in page
 
