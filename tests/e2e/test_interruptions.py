@@ -42,6 +42,28 @@ def test_an_operator_killed_in_mid_job_loses_nothing(user: User, questions: Rows
     assert len(user.pods("steady")) == 1
 
 
+def test_the_other_replica_goes_on_when_the_one_that_works_is_gone(
+    user: User, questions: Rows
+) -> None:
+    def leader() -> str:
+        """The pod that holds the Lease, or nothing while nobody does."""
+        lease = ("get", "lease", "embedtune", "-n", SYSTEM_NAMESPACE)
+        holder = user.site.kubectl(*lease, "-o", "jsonpath={.spec.holderIdentity}")
+        return holder.strip().rpartition("-")[0]
+
+    user.apply("handed", user.data(questions[:200]), training=LONG)
+    user.wait("handed", training)
+    first = leader()
+    user.site.kubectl("delete", "pod", first, "-n", SYSTEM_NAMESPACE, "--wait=false")
+    deadline = time.monotonic() + 15
+    while leader() in ("", first):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    status = user.finish("handed")
+    assert (status["state"], status.get("restarts", 0)) == ("Complete", 0)
+    assert len(user.get("jobs")["items"]) == len(user.pods("handed")) == 1
+
+
 def test_a_deleted_job_takes_its_children_along(user: User, questions: Rows) -> None:
     user.apply("gone", user.data(questions), training=LONG)
     user.wait("gone", training)

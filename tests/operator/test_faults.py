@@ -3,6 +3,7 @@ same, nothing is made twice, and what is finished stays finished.
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ PODS = "/api/v1/namespaces/search/pods"
 CHILD_PATH = f"/apis/batch/v1/namespaces/search/jobs/{CHILD}"
 
 
-def pod(api: FakeApi, state: dict[str, Any], phase: str, name: str = "pod-1") -> None:
-    owner = api.objects[CHILD_PATH]["metadata"]["uid"]
+def pod(
+    api: FakeApi, state: dict[str, Any], phase: str, name: str = "pod-1", child: str = CHILD_PATH
+) -> None:
+    owner = api.objects[child]["metadata"]["uid"]
     meta = {
         "name": name,
         "namespace": "search",
@@ -55,6 +58,91 @@ async def life(api: FakeApi) -> FakeOperator:
     return operator
 
 
+RUNS = {"running": {"startedAt": "2026-11-24T12:00:01Z"}}
+SECOND_PATH = f"{CHILD_PATH}-2"
+
+
+async def begun(api: FakeApi) -> FakeOperator:
+    """The trainer runs."""
+    operator = FakeOperator(api)
+    await operator.settle()
+    if CHILD_PATH not in api.objects:
+        await operator.pass_time(10)
+    pod(api, RUNS, "Running")
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
+async def suspended_and_resumed(api: FakeApi) -> FakeOperator:
+    """A job that is stopped in the middle and goes on with another pod."""
+    operator = await begun(api)
+    await change(operator, 2, suspend=True)
+    assert api.objects[CHILD_PATH]["spec"]["suspend"] is True
+    child_is(api, "Suspended", "True", "JobSuspended")
+    del api.objects[f"{PODS}/pod-1"]
+    await relist(operator)
+    assert told(api)["reason"] == "Suspended"
+    await change(operator, 3, suspend=False)
+    assert api.objects[CHILD_PATH]["spec"]["suspend"] is False
+    child_is(api, "Suspended", "False", "JobResumed")
+    pod(api, ended(0, RESULT), "Succeeded", "pod-2")
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
+async def out_of_memory_once(api: FakeApi) -> FakeOperator:
+    """A job whose first Job fails, and which is followed by another."""
+    operator = await begun(api)
+    killed = ended(137, "")
+    killed["terminated"]["reason"] = "OOMKilled"
+    pod(api, killed, "Failed")
+    child_is(api, "Failed", "True", "PodFailurePolicy")
+    operator.deliver()
+    await operator.settle()
+    if SECOND_PATH not in api.objects:
+        await operator.pass_time(10)
+    pod(api, ended(0, RESULT), "Succeeded", "pod-2", SECOND_PATH)
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
+async def change(operator: FakeOperator, generation: int, **spec: Any) -> None:
+    """The user changes the job."""
+    job = operator.api.objects[JOB_PATH]
+    job["metadata"]["generation"] = generation
+    operator.api.put(JOB_PATH, job | {"spec": job["spec"] | spec})
+    operator.deliver()
+    await operator.settle()
+
+
+def child_is(api: FakeApi, kind: str, value: str, reason: str) -> None:
+    """What the Job controller writes."""
+    item = api.objects[CHILD_PATH]
+    condition = {"type": kind, "status": value, "reason": reason}
+    item["status"] = {
+        "conditions": [condition | {"lastTransitionTime": "2026-11-24T12:00:05Z", "message": ""}]
+    }
+    api.put(CHILD_PATH, item)
+
+
+async def relist(operator: FakeOperator) -> None:
+    """The watches notice what has gone."""
+    for kind in operator.resync.kinds:
+        await operator.resync.once(kind)
+    await operator.settle()
+
+
+LIVES: dict[str, tuple[Callable[[FakeApi], Awaitable[FakeOperator]], dict[str, Any], str]] = {
+    "retried": (life, {}, CHILD_PATH),
+    "suspended": (suspended_and_resumed, {}, CHILD_PATH),
+    "more memory": (out_of_memory_once, {"onOutOfMemory": "moreMemory"}, SECOND_PATH),
+}
+"""Each with what it needs of runPolicy, and its last child."""
+
+
 def told(api: FakeApi) -> dict[str, Any]:
     status = json.loads(json.dumps(api.objects[JOB_PATH]["status"]))
     for condition in status["conditions"]:
@@ -77,21 +165,24 @@ FAULTS: dict[str, tuple[str, BaseException]] = {
     "422": ("before", Refused("invalid")),
     "422-after-doing-it": ("after", Refused("invalid")),
 }
-POLICY = {"runPolicy": {"ttlSecondsAfterFinished": 60}}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_every_write_fails_once(fault: str) -> None:
-    calm = submitted(**POLICY)
-    await life(calm)
+@pytest.mark.parametrize("case", LIVES)
+async def test_every_write_fails_once(case: str, fault: str) -> None:
+    live, policy, last_child = LIVES[case]
+    spec = {"runPolicy": {"ttlSecondsAfterFinished": 60} | policy}
+    calm = submitted(**spec)
+    await live(calm)
+    assert told(calm)["state"] == "Complete"
     for number in range(len(calm.writes)):
-        api = submitted(**POLICY)
+        api = submitted(**spec)
         api.fault = (number, *FAULTS[fault])
-        await life(api)
+        await live(api)
         where = calm.writes[number]
         assert told(api) == told(calm), where
         assert things(api) == things(calm), where
-        assert api.objects[CHILD_PATH]["spec"]["ttlSecondsAfterFinished"] == 60, where
+        assert api.objects[last_child]["spec"]["ttlSecondsAfterFinished"] == 60, where
         lost = {e["reason"] for p, e in calm.objects.items() if "/events/" in p} - {
             e["reason"] for p, e in api.objects.items() if "/events/" in p
         }
