@@ -148,9 +148,7 @@ def main() -> int:
         f" {torch.__version__}.\nThe goal is under {LIMIT_MB:,} MB at {LARGE:,} pairs; the square"
         f" of these alone is {LARGE**2 * 4 / 1e6:,.0f} MB.\n\n"
         "| loss | system | pairs | loss's value | peak MB | CPU seconds |\n"
-        "|---|---|---|---|---|---|\n"
-        + "\n".join(lines)
-        + "\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
     )
     sys.stderr.write("\n".join(wrong) + "\n" if wrong else "")
     return 1 if wrong else 0
