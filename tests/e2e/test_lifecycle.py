@@ -48,7 +48,7 @@ def test_a_suspended_job_frees_its_pod_and_goes_on_where_it_was(
     patch(user, "paused", {"suspend": True})
     waiting = ("wait", "ftj/paused", "-n", user.namespace, "--timeout=90s")
     user.site.kubectl(*waiting, "--for=condition=Suspended")
-    assert user.pods("paused") == []
+    within(60, lambda: user.pods("paused") == [])
     assert [n for n in user.objects_in_s3("paused") if n.startswith("checkpoints/")]
 
     patch(user, "paused", {"suspend": False})

@@ -1,13 +1,14 @@
 """Installing, upgrading and uninstalling the chart while a job runs."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from localcluster.controlplane import ControlPlane
+from localcluster.controlplane import ControlPlane, Options
 from localcluster.tools import tool
 from tests.operator.test_rbac import CHART
-from tests.operator.world import JsonObject, Namespace, OperatorProcess
+from tests.operator.world import NODE, JsonObject, Namespace, OperatorProcess
 
 pytestmark = pytest.mark.controlplane
 
@@ -28,15 +29,26 @@ def left_alone(ns: Namespace) -> list[JsonObject]:
     return [{"crd": crd, "job": ns.job()["metadata"]}, *children]
 
 
-def test_a_running_job_is_not_disturbed(
-    plane: ControlPlane, operator: OperatorProcess, ns: Namespace
-) -> None:
-    """The chart's own operator never starts here, for want of a node that runs anything."""
-    ns.api.call("DELETE", CRD)  # the chart brings its own
-    system = ("--namespace", f"{ns.name}-system")
+def test_a_running_job_is_not_disturbed(tmp_path: Path) -> None:
+    """On a control plane of its own, to which the chart brings the CRD.
+
+    The chart's own operator never starts, for want of a node that runs anything.
+    """
+    options = Options(controller_manager=True)
+    with ControlPlane(tmp_path / "plane", options=options) as plane:
+        plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
+        operator = OperatorProcess(plane, tmp_path / "operator.log")
+        try:
+            install_upgrade_and_uninstall(plane, operator)
+        finally:
+            operator.kill()
+
+
+def install_upgrade_and_uninstall(plane: ControlPlane, operator: OperatorProcess) -> None:
+    ns = Namespace(plane.client(), "team").create()
+    system = ("--namespace", "team-system")
     release = ("embedtune", str(CHART), *system)
     helm(plane, "install", *release, "--create-namespace")
-    operator.kill()
     operator.start()
     ns.submit()
     ns.start_training()

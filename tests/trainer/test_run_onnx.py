@@ -33,13 +33,9 @@ def onnx_embeds(folder: Path) -> np.ndarray:
 def test_the_graph_embeds_as_the_weights(tiny_backbone: Path, tmp_path: Path) -> None:
     train = tiny.write_csv(tmp_path / "train.csv", tiny.rows())
     projection = {"dim": 16, "hidden": [24], "norm": "batch"}
-    job = tiny.job(
-        "",
-        f"file://{train}",
-        "",
-        model={"backbone": f"file://{tiny_backbone}", "projection": projection},
-        output={"uri": f"file://{tmp_path}/out", "formats": ["safetensors", "onnx"]},
-    )
+    job = tiny.job(f"file://{tiny_backbone}", f"file://{train}", f"file://{tmp_path}/out")
+    job["spec"]["model"]["projection"] = projection
+    job["spec"]["output"]["formats"] = ["safetensors", "onnx"]
     embedtune("run", str(tiny.write_job(tmp_path / "job.yaml", job)))
     folder = tmp_path / "out/default/tiny/local"
     assert verify(folder).embedding_dim == 16
