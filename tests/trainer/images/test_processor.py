@@ -45,7 +45,7 @@ def test_a_batch_is_each_image_preprocessed(images):
     assert processor.modality == "image"
     table = processor.table(images)
     assert len(table) == 12
-    assert table.lengths_N.tolist() == [1] * 12
+    assert table.lengths_N.tolist() == [12] * 12, "24 x 32 pixels are 12 patches of 8 x 8"
     found = processor.batch(table, np.array([7, 0, 7, 11]), CPU)
     assert found.shape == (4, 3, 24, 32)
     assert found.dtype == torch.float32

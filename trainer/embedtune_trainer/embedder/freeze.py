@@ -13,6 +13,7 @@ from torch import nn
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.features import Stop
+from embedtune_trainer.embedder.some_at_a_time import take_some_at_a_time
 from embedtune_trainer.errors import BadSpec
 
 WHOLE = "backbone"
@@ -38,7 +39,10 @@ def freeze(backbone: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
         chosen += matched
     topmost = tuple(path for path in dict.fromkeys(chosen) if not _below_another(path, chosen))
     for path in topmost:
-        backbone.get_submodule(path).requires_grad_(False)
+        frozen = backbone.get_submodule(path)
+        frozen.requires_grad_(False)
+        if path:
+            take_some_at_a_time(frozen)
     keep_frozen(backbone, topmost)
     return topmost
 

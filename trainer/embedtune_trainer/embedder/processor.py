@@ -18,7 +18,7 @@ class Table(Protocol):
 
     @property
     def lengths_N(self) -> Indices:
-        """What encoding each costs: tokens of a text, the same for every image or vector."""
+        """What encoding each costs: tokens of a text, patches of an image, 1 for a vector."""
 
 
 class Ready(Protocol):

@@ -21,6 +21,8 @@ from embedtune_trainer.rows.table import Images, Items, Modality
 
 KEPT_BYTES = 256 * 2**20
 """Memory for the decoded images of a table: 87,000 of 32 x 32 pixels, 1,300 of 256 x 256."""
+PATCH = 8 * 8
+"""Pixels that cost about what a text's token does."""
 
 
 @dataclass
@@ -56,18 +58,23 @@ class Kept:
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Encoded images, and those of them that were decoded already."""
+    """Encoded images, and those of them that were decoded already.
+
+    Attributes:
+        patches: of PATCH pixels, in each of them when it is of the backbone's size.
+    """
 
     images: Images
     kept: Kept
+    patches: int
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def lengths_N(self) -> Indices:
-        """1 for each: all images cost the same."""
-        return np.ones(len(self), np.int64)
+        """The same for each: its patches."""
+        return np.full(len(self), self.patches)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ class ImageProcessor(Processor):
         """Images as they are; each is decoded when a batch first asks for it."""
         if not isinstance(items, Images):
             raise TypeError(f"an image encoder cannot take items that are {items.modality}")
-        return ImageTable(items, Kept(self._kept_bytes))
+        height, width = self.preprocessing.size
+        return ImageTable(items, Kept(self._kept_bytes), -(-height * width // PATCH))
 
     def ready(
         self,

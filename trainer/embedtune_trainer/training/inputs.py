@@ -37,7 +37,7 @@ class EncoderInputs:
         parts: the inputs of each part, the longest items mostly last; on the device if there is no
             budget.
         sizes: items of each part; U in all.
-        costs: padded tokens of each part, or its images.
+        costs: of each part, its padded tokens or its images' patches.
         budget: of such at a time with a gradient; None: all of them.
         columns: the batch's columns whose items these are.
         place_CB: on the encoder's device, which of the U items each row of these columns has.
@@ -112,13 +112,13 @@ class Preparer:
         device = embedder.device
         on_cuda = device.type == "cuda"
         length_U = table.lengths_N[item_U]
-        at_most = PART_BUDGET if budget is None else min(budget, PART_BUDGET)
+        most = PART_BUDGET[device.type]
         if not len(item_U):
             parts = []
         elif id(embedder) in self._normed:
             parts = _equal_parts(length_U, budget)
         else:
-            parts = cut_by_length(length_U, PART_OVERHEAD[device.type], at_most)
+            parts = cut_by_length(length_U, PART_OVERHEAD[device.type], min(most, budget or most))
         back_U = np.argsort(np.concatenate(parts)) if parts else item_U
         place_CB = torch.from_numpy(back_U[place_M].reshape(len(columns), len(rows_B)))
         if on_cuda:
