@@ -74,6 +74,11 @@ class Activations:
         )
 
 
+def takes_texts(bare: Bare) -> bool:
+    """Whether an encoder takes tokens."""
+    return isinstance(bare.parts.backbone, TextBackbone | SiglipTextBackbone)
+
+
 def count_activations(bare: Bare, max_length: int, *, bfloat16: bool) -> Activations:
     """Count them; the encoder is on fake tensors afterwards, and may be counted again.
 
@@ -153,7 +158,7 @@ class _Encoder(nn.Module):
         self.layers = nn.ModuleList(list(bare.parts.layers))
         self._frozen = bare.parts.frozen
         self._input = bare.input
-        self.takes_texts = isinstance(self.backbone, TextBackbone | SiglipTextBackbone)
+        self.takes_texts = takes_texts(bare)
         padded = isinstance(self.backbone, SiglipTextBackbone)
         self.fixed_length = bare.input[1] if padded and bare.input else None
 
