@@ -7,7 +7,7 @@ ones; what memory a network takes does not depend on its weights' values.
 import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ class Case:
         train: the data's path.
         training: spec.training, beyond one epoch.
         limit: rows at most.
-        more: other parts of the spec.
+        formats: of the model.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Case:
     train: Path
     training: JsonObject
     limit: int = 200
-    more: JsonObject = field(default_factory=dict)
+    formats: tuple[str, ...] = ("safetensors",)
 
     def job(self, output: Path) -> JsonObject:
         """The FineTuneJob."""
@@ -47,8 +47,7 @@ class Case:
             "model": self.model,
             "data": {"train": {"uri": self.train.as_uri(), "limit": self.limit}},
             "training": {"epochs": 1, **self.training},
-            "output": {"uri": output.as_uri()},
-            **self.more,
+            "output": {"uri": output.as_uri(), "formats": list(self.formats)},
         }
         return {
             "apiVersion": "embedtune.dev/v1alpha1",
@@ -61,35 +60,42 @@ class Case:
 def cases(folder: Path) -> Iterator[Case]:
     """All of them, with what they need made in the folder."""
     text, questions, papers = {"backbone": minilm().as_uri()}, trec().train, arxiv_pairs().train
-    yield Case("MiniLM, questions", text, questions, {"batchSize": 64})
-    yield Case("MiniLM, questions, batch of 512", text, questions, {"batchSize": 512}, 1150)
-    yield Case("MiniLM, pairs of papers", text, papers, {"batchSize": 32}, 110)
+    yield Case("MiniLM, questions", text, questions, {"batchSize": 64}, 146)
+    yield Case("MiniLM, questions, batch of 256", text, questions, {"batchSize": 256}, 580)
+    yield Case("MiniLM, pairs of papers", text, papers, {"batchSize": 16}, 40)
     yield Case(
-        "MiniLM, pairs of papers, micro-batch of 8",
+        "MiniLM, pairs of papers, micro-batch of 4",
         text,
         papers,
-        {"batchSize": 64, "microBatch": 8},
-        140,
+        {"batchSize": 32, "microBatch": 4},
+        72,
     )
     frozen = {**text, "freeze": ["embeddings", "encoder.layer.[0-3]"]}
-    yield Case("MiniLM, four layers frozen", frozen, papers, {"batchSize": 64}, 140)
-    yield Case("MiniLM, LoRA", {**text, "lora": {"rank": 8}}, papers, {"batchSize": 32}, 110)
+    yield Case("MiniLM, four layers frozen", frozen, papers, {"batchSize": 16}, 40)
+    yield Case("MiniLM, LoRA", {**text, "lora": {"rank": 8}}, papers, {"batchSize": 16}, 40)
     head = {**text, "freeze": ["backbone"], "projection": {"dim": 128}}
-    yield Case("MiniLM frozen, projection", head, papers, {"batchSize": 64}, 140)
+    yield Case("MiniLM frozen, projection", head, papers, {"batchSize": 32}, 72)
     yield Case(
         "MiniLM, average and best weights, ONNX",
         text,
         questions,
         {"batchSize": 64, "ema": {}, "keepBest": {}},
-        more={"output": {"formats": ["safetensors", "onnx"]}},
+        146,
+        ("safetensors", "onnx"),
     )
     large = {"backbone": bert(folder / "bert-base", 12, 768).as_uri()}
-    yield Case("BERT-base, questions", large, questions, {"batchSize": 32}, 100)
-    yield Case("BERT-base, LoRA", {**large, "lora": {"rank": 8}}, papers, {"batchSize": 8}, 40)
+    yield Case("BERT-base, questions", large, questions, {"batchSize": 32}, 72)
+    yield Case("BERT-base, LoRA", {**large, "lora": {"rank": 8}}, papers, {"batchSize": 8}, 20)
     pictures = class_folders(folder / "pictures", 8, 24)
-    yield Case("MobileNetV2, images", library("mobilenet_v2", mobilenet_v2()), pictures, {})
-    resnet = library("resnet18", None)
-    yield Case("ResNet-18, images", resnet, pictures, {"batchSize": 32})
+    yield Case(
+        "MobileNetV2, images",
+        library("mobilenet_v2", mobilenet_v2(), folder),
+        pictures,
+        {"batchSize": 32},
+        72,
+    )
+    resnet = library("resnet18", None, folder)
+    yield Case("ResNet-18, images", resnet, pictures, {"batchSize": 32}, 72)
     yield Case(
         "ResNet-18 frozen, projection",
         {**resnet, "freeze": ["backbone"], "projection": {"dim": 64}},
@@ -97,10 +103,22 @@ def cases(folder: Path) -> Iterator[Case]:
         {"batchSize": 64},
     )
     lite = {"backbone": "timm://tf_efficientnet_lite0", "weights": efficientnet_lite0().as_uri()}
-    yield Case("EfficientNet-Lite0, images, batch of 16", lite, pictures, {"batchSize": 16})
-    yield Case("ViT-S, images", {"backbone": vit(folder / "vit").as_uri()}, pictures, {"batchSize": 32}, 100)
+    yield Case("EfficientNet-Lite0, images, batch of 16", lite, pictures, {"batchSize": 16}, 40)
+    yield Case(
+        "ViT-S, images",
+        {"backbone": vit(folder / "vit").as_uri()},
+        pictures,
+        {"batchSize": 32},
+        72,
+    )
     pairs = captions(folder / "captions.csv", pictures)
-    yield Case("CLIP (small), captions", {"backbone": clip(folder / "clip").as_uri()}, pairs, {"batchSize": 32}, 100)
+    yield Case(
+        "CLIP (small), captions",
+        {"backbone": clip(folder / "clip").as_uri()},
+        pairs,
+        {"batchSize": 32},
+        72,
+    )
     yield Case(
         "vectors, a projection",
         {"backbone": "mlp://512", "projection": {"dim": 128, "hidden": [512]}},
@@ -110,13 +128,13 @@ def cases(folder: Path) -> Iterator[Case]:
     )
 
 
-def library(name: str, weights: Path | None) -> JsonObject:
-    """A network of torchvision; random without weights."""
+def library(name: str, weights: Path | None, folder: Path) -> JsonObject:
+    """A network of torchvision; random, with its weights in the folder, without any."""
     import torch
     import torchvision
 
     if weights is None:
-        weights = Path("/tmp") / "embedtune-sizing" / f"{name}.pth"
+        weights = folder / f"{name}.pth"
         torch.manual_seed(SEED)
         torch.save(torchvision.models.get_model(name).state_dict(), weights)
     return {"backbone": f"torchvision://{name}", "weights": weights.as_uri()}

@@ -103,9 +103,9 @@ class SizedResources(ApiModel):
     """Number of nvidia.com/gpu."""
     gpu_memory: str | None = None
     """Memory that each GPU must have, by the estimate; without GPUs, none."""
-    shm: str
+    shm: str | None = None
     """Most that /dev/shm may hold."""
-    ephemeral_storage: str
+    ephemeral_storage: str | None = None
     """What the work folder is expected to hold: backbone, data, checkpoints and model."""
     reasoning: tuple[str, ...] = ()
     """Where each number comes from."""

@@ -8,29 +8,42 @@ from embedtune_api import API_VERSION, KIND, contract
 from embedtune_api.job import FineTuneJob
 from embedtune_operator.blueprint import Blueprint
 from embedtune_operator.names import (
+    LABEL_COMPONENT,
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
     LABEL_MANAGED_BY,
     LABEL_QUEUE,
     MANAGER,
+    SIZER,
     child_name,
     remover_name,
+    sizer_name,
 )
-from embedtune_operator.pod import pod_template, remover_template
+from embedtune_operator.pod import pod_template, remover_template, sizer_template
 
 JsonObject = dict[str, Any]
 
+SIZING_LIMIT_S = 900
+"""How long a job is held back for its needs to be found out; after that it gets the defaults."""
+SIZER_KEPT_S = 600
+"""How long the pod that found them out, and its log, are kept."""
 REMOVAL_LIMIT_S = 600
 """How long a deletion is held back for the model to be removed."""
 REMOVER_KEPT_S = 300
 """How long the pod that removed a model, and its log, are kept."""
 
 
+_DISRUPTED: JsonObject = {
+    "action": "Ignore",
+    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+}
+
+
 def labels(job: FineTuneJob, component: str = "trainer") -> dict[str, str]:
     """Labels of every child, its pods among them."""
     return {
         "app.kubernetes.io/name": "embedtune",
-        "app.kubernetes.io/component": component,
+        LABEL_COMPONENT: component,
         LABEL_MANAGED_BY: MANAGER,
         LABEL_JOB_NAME: job.metadata.name,
         LABEL_JOB_UID: job.metadata.uid,
@@ -66,10 +79,7 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {
-                    "action": "Ignore",
-                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                },
+                _DISRUPTED,
                 _on_exit("Ignore", contract.STOPPED_EXIT_CODES),
                 _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
@@ -82,6 +92,30 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
     if made_by.runtime.queue_name is not None:
         metadata["labels"] |= {LABEL_QUEUE: made_by.runtime.queue_name}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def sizer_job(made_by: Blueprint) -> JsonObject:
+    """The batch/v1 Job that finds out what the job needs, with the user's own Secret.
+
+    If it is swept away before its result was read, it is made again, which costs little.
+    """
+    job = made_by.job
+    name = sizer_name(job.metadata.name, job.metadata.uid)
+    own_labels, reads = labels(job, SIZER), child_name(job.metadata.name, job.metadata.uid)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(job, name) | {"labels": own_labels},
+        "spec": {
+            "backoffLimit": 2,
+            "activeDeadlineSeconds": SIZING_LIMIT_S,
+            "ttlSecondsAfterFinished": SIZER_KEPT_S,
+            "podFailurePolicy": {
+                "rules": [_DISRUPTED, _on_exit("FailJob", contract.FINAL_EXIT_CODES)]
+            },
+            "template": sizer_template(made_by, own_labels, reads),
+        },
+    }
 
 
 def remover_job(made_by: Blueprint) -> JsonObject:

@@ -12,6 +12,9 @@ from embedtune_api import GROUP
 MANAGER: Final = "embedtune-operator"
 """Field manager, value of the managed-by label, reporting component of events."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+SIZER: Final = "sizer"
+"""Component of the Job and the pods that find out what a job needs."""
 LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
@@ -41,6 +44,11 @@ def attempt_of(name: str | None, job_name: str, job_uid: str) -> int:
     """Which attempt the Job of this name is; 1 for a name that is none of this FineTuneJob's."""
     attempts = range(2, ATTEMPTS_MAX + 1)
     return next((n for n in attempts if child_name(job_name, job_uid, n) == name), 1)
+
+
+def sizer_name(job_name: str, job_uid: str) -> str:
+    """Name of the Job that finds out what a FineTuneJob needs."""
+    return f"{child_name(job_name, job_uid)}-s"
 
 
 def remover_name(job_name: str, job_uid: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from embedtune_api import contract
 from embedtune_api.runtime import RuntimeKind
-from embedtune_operator.names import LABEL_JOB_NAME, LABEL_JOB_UID
+from embedtune_operator.names import LABEL_COMPONENT, LABEL_JOB_NAME, LABEL_JOB_UID
 
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
@@ -233,6 +233,8 @@ class Pod:
     """uid of the batch/v1 Job, empty if it was orphaned."""
     job_uid: str
     job_name: str
+    component: str
+    """What it is for; see names."""
     phase: str
     reason: str
     message: str
@@ -261,6 +263,7 @@ class Pod:
             owner=_controller(raw),
             job_uid=raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
             job_name=raw["metadata"].get("labels", {}).get(LABEL_JOB_NAME, ""),
+            component=raw["metadata"].get("labels", {}).get(LABEL_COMPONENT, ""),
             phase=status.get("phase", "Pending"),
             reason=status.get("reason", ""),
             message=status.get("message", ""),

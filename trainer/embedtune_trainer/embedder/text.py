@@ -112,9 +112,7 @@ def text_embedder(
     )
 
 
-def max_length(
-    found: Layout, encoder: Encoder, tokenizer_limit: int, positions: int | None
-) -> int:
+def max_length(found: Layout, encoder: Encoder, tokenizer_limit: int, positions: int | None) -> int:
     """Tokens after which a text is cut."""
     if encoder.max_seq_length is None:
         own = found.max_length or min(tokenizer_limit, LONGEST)

@@ -111,9 +111,7 @@ def _counted(encoder: "_Encoder", max_length: int, *, bfloat16: bool) -> Activat
             share = Cost(*(x / length for x in _numbers(whole)))
             return Activations(_constant(few, many), share, Cost(0, 0, 0), length)
         half_length = max(1, length // 2)
-        half = _slope(
-            *(encoder.run(n, half_length, bfloat16=bfloat16) for n in (SMALL, LARGE))
-        )
+        half = _slope(*(encoder.run(n, half_length, bfloat16=bfloat16) for n in (SMALL, LARGE)))
     return _split(whole, length, half, half_length, _constant(few, many))
 
 
@@ -128,9 +126,7 @@ def _split(
         pairs.append(max(0.0, pair))
         each.append(long / length - pairs[-1] * length)
     largest = whole.largest_bytes / length
-    return Activations(
-        constant_bytes, Cost(each[0], largest, each[1]), Cost(pairs[0], 0, pairs[1])
-    )
+    return Activations(constant_bytes, Cost(each[0], largest, each[1]), Cost(pairs[0], 0, pairs[1]))
 
 
 def _numbers(cost: Cost) -> tuple[float, float, float]:
@@ -173,11 +169,11 @@ class _Encoder(nn.Module):
         """The whole of a batch."""
         inputs = self._inputs(items, length)
         flops = FlopCounterMode(display=False)
-        with _Watch() as watch, flops, _saved(self) as saved:
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                x: Any = self.pooling(self.backbone(inputs))
-                for layer in self.layers:
-                    x = layer(x)
+        numbers = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+        with _Watch() as watch, flops, _saved(self) as saved, numbers:
+            x: Any = self.pooling(self.backbone(inputs))
+            for layer in self.layers:
+                x = layer(x)
         return Cost(sum(saved.values()), watch.largest_bytes, flops.get_total_flops())
 
     def _inputs(self, items: int, length: int) -> Any:  # noqa: ANN401  what the backbone takes
@@ -219,7 +215,7 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(
         self,
         func: Any,  # noqa: ANN401  what torch gives
-        types: Any,  # noqa: ANN401, ARG002
+        types: Any,  # noqa: ANN401
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401

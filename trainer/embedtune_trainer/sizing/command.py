@@ -18,8 +18,8 @@ from embedtune_trainer.failures import ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
 
 DESCRIPTION: Final = """\
-Say what a FineTuneJob needs: GPUs and their memory, CPU, memory, /dev/shm and
-disk, each with its reasons. No weights are fetched and nothing is trained: the
+Say what a FineTuneJob needs: GPUs and their memory, CPU, memory,
+/dev/shm and disk, each with its reasons. No weights are fetched and nothing is trained: the
 backbone is looked at by its configuration, and some rows of the data are read.
 
 On a cluster this happens by itself where spec.resources leaves something out."""
@@ -37,9 +37,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     size.add_argument(
         "--gpus", type=int, default=0, help="GPUs of a job that names none (default 0)"
     )
-    size.add_argument(
-        "--s3-root", type=Path, metavar="DIR", help="see embedtune run --s3-root"
-    )
+    size.add_argument("--s3-root", type=Path, metavar="DIR", help="see embedtune run --s3-root")
     size.add_argument("--json", action="store_true", help="print the result as JSON")
     size.add_argument(
         "--termination-log", type=Path, metavar="FILE", help="also leave the result in this file"
@@ -52,9 +50,7 @@ def _size(arguments: argparse.Namespace) -> int:
         result = _result(arguments)
     except Exception as error:
         ending = ending_of(error)
-        _leave(
-            SizeResult(failure=Failure(reason=ending.reason, message=ending.message)), arguments
-        )
+        _leave(SizeResult(failure=Failure(reason=ending.reason, message=ending.message)), arguments)
         raise
     _leave(result, arguments)
     if arguments.json:
@@ -105,8 +101,8 @@ def _text(result: SizeResult) -> str:
         ("memory", found.memory),
         ("gpus", str(found.gpus)),
         ("GPU memory", found.gpu_memory or "none"),
-        ("/dev/shm", found.shm),
-        ("ephemeral storage", found.ephemeral_storage),
+        ("shared memory", found.shm or "none"),
+        ("ephemeral storage", found.ephemeral_storage or "none"),
     ]
     lines = [f"{name:<19}{value}" for name, value in rows]
     return "\n".join([*lines, "", *found.reasoning]) + "\n"

@@ -47,7 +47,6 @@ class EncoderFacts:
         return self.plain.fixed_length or self.max_length
 
 
-
 @dataclass(frozen=True)
 class Column:
     """Items of one encoder, one in each row.

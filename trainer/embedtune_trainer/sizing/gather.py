@@ -97,8 +97,7 @@ def _samples(
     files = DataFiles(store, folder, wanted)
     images = "image" in (wanted.left, wanted.right)
     return {
-        place: sample(store, files, dataset, place, images)
-        for place, dataset in spec.data.entries
+        place: sample(store, files, dataset, place, images) for place, dataset in spec.data.entries
     }
 
 

@@ -6,16 +6,19 @@ kept apart from the others so that a person can see which of them is large.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embedtune_api.spec import FineTuneJobSpec
 from embedtune_trainer.encoding import PART_BUDGET
 from embedtune_trainer.sizing.facts import Column, EncoderFacts, Entry, Facts, batch_bytes
 from embedtune_trainer.training.memory import SHARE, STATES, TRANSIENT
 
+if TYPE_CHECKING:
+    from embedtune_trainer.sizing.activations import Activations
+
 MIB: Final = 2**20
 RUNTIME: Final = {"cpu": 960 * MIB, "cuda": 3072 * MIB}
-"""Python with all libraries, their code's pages in memory included; with CUDA its libraries, too."""
+"""Python with all libraries, the pages of their code included; with CUDA, its libraries, too."""
 CONTEXT: Final = 800 * MIB
 """What CUDA and its libraries take of a GPU before the first tensor."""
 ROWS_MOST: Final = 192 * MIB
@@ -177,7 +180,9 @@ def _of_encoder(
     return max(found, key=total_bytes)
 
 
-def _precisions(encoder: EncoderFacts, spec: FineTuneJobSpec, device: str):  # type: ignore[no-untyped-def]
+def _precisions(
+    encoder: EncoderFacts, spec: FineTuneJobSpec, device: str
+) -> "tuple[Activations, ...]":
     """What it may calculate in: on a CPU, auto depends on the node that is found."""
     precision = spec.training.precision
     if precision == "float32":
