@@ -81,8 +81,8 @@ class VolumeMount(ApiModel):
     """Folder in the container. Required."""
     sub_path: Annotated[str, Field(max_length=512)] | None = None
     """Folder within the volume. Default: the whole volume."""
-    read_only: bool = True
-    """Whether nothing can be written there. Default true."""
+    read_only: bool = False
+    """Whether nothing can be written there. Default false, as in a pod."""
 
 
 _RESOURCES_RULE = (
