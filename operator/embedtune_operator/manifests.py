@@ -101,11 +101,11 @@ def sizer_job(made_by: Blueprint) -> JsonObject:
     """
     job = made_by.job
     name = sizer_name(job.metadata.name, job.metadata.uid)
-    own_labels, reads = labels(job, SIZER), child_name(job.metadata.name, job.metadata.uid)
+    reads = child_name(job.metadata.name, job.metadata.uid)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(job, name) | {"labels": own_labels},
+        "metadata": _metadata(job, name) | {"labels": labels(job, SIZER)},
         "spec": {
             "backoffLimit": 2,
             "activeDeadlineSeconds": SIZING_LIMIT_S,
@@ -113,7 +113,7 @@ def sizer_job(made_by: Blueprint) -> JsonObject:
             "podFailurePolicy": {
                 "rules": [_DISRUPTED, _on_exit("FailJob", contract.FINAL_EXIT_CODES)]
             },
-            "template": sizer_template(made_by, own_labels, reads),
+            "template": sizer_template(made_by, labels(job, SIZER), reads),
         },
     }
 

@@ -41,6 +41,8 @@ class Scene:
     @property
     def child_name(self) -> str:
         """The present child Job's, whether it is there or not."""
+        if self.observed.child is not None:
+            return self.observed.child.id.name
         return child_name(self.job.metadata.name, self.job.metadata.uid, self.attempt)
 
     @property
