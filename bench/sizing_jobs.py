@@ -122,9 +122,9 @@ def cases(folder: Path) -> Iterator[Case]:
     yield Case(
         "vectors, a projection",
         {"backbone": "mlp://512", "projection": {"dim": 128, "hidden": [512]}},
-        vectors(folder / "vectors.jsonl", 20_000, 512),
+        vectors(folder / "vectors.jsonl", 5_000, 512),
         {"batchSize": 256},
-        20_000,
+        5_000,
     )
 
 

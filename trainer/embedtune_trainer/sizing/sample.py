@@ -61,9 +61,9 @@ def sample(store: Store, files: DataFiles, dataset: Dataset, place: str, images:
     size_bytes = sum(sizes.values()) if sizes is not None else None
     cheap = size_bytes is not None and size_bytes <= FETCH_MOST
     if not cheap and not dataset.uri.startswith(HERE):
-        count = len(sizes) if images and sizes is not None and len(sizes) > 1 else None
         told = "of unknown size" if size_bytes is None else f"{size_bytes / 2**20:,.0f} MiB"
-        return Sample(None, _at_most(count, dataset), size_bytes, f"{place}: {told}, not looked at")
+        pictures = _at_most(_files(sizes) if images else None, dataset)
+        return Sample(None, pictures, size_bytes, f"{place}: {told}, not looked at")
     most = PICTURES if images else ROWS
     limit = min(most, dataset.limit or most)
     rows = files.read(dataset.model_copy(update={"limit": limit}), place).rows
@@ -106,11 +106,16 @@ def _estimated(rows: Rows, sizes: Mapping[str, int] | None, size_bytes: int | No
     """How many there are, by their size."""
     columns = columns_of(rows)
     if any(isinstance(items, Images) for items in columns):
-        return len(sizes) if sizes is not None and len(sizes) > 1 else None
+        return _files(sizes)
     if size_bytes is None:
         return None
     row_bytes = sum(map(_mean_bytes, columns))
     return max(len(rows), int(size_bytes / max(1.0, row_bytes)))
+
+
+def _files(sizes: Mapping[str, int] | None) -> int | None:
+    """How many there are, if each is an image; None where one holds them all."""
+    return len(sizes) if sizes is not None and len(sizes) > 1 else None
 
 
 def _mean_bytes(items: Items) -> float:
