@@ -1,4 +1,4 @@
-"""A job that leaves resources out: a pod finds out what they should be, before the training's is made."""
+"""A job that leaves resources out is looked at by a pod, before that of its training is made."""
 
 import json
 from dataclasses import replace
