@@ -104,8 +104,8 @@ class Storage(ApiModel):
 
 class Resources(ApiModel):
     """
-    What the training pod asks for. CPU, memory and GPUs are requests and limits at once. What is left
-    out here and in the class is found out before the pod is made; status.resources has it.
+    What the training pod asks for. CPU, memory and GPUs are requests and limits at once. What is
+    left out here and in the class is found out before the pod is made; status.resources has it.
     """
 
     class_name: DnsLabel | None = None

@@ -108,10 +108,9 @@ def test_families_of_texts(family: TextFamily, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", VISION_FAMILIES, ids=lambda family: family.name)
 def test_families_of_images(family: VisionFamily, tmp_path: Path) -> None:
     folder = family.save(tmp_path / "model")
-    found = counted(Fetched(folder.as_uri(), folder=folder))
-    real = saved_for_real(
-        Fetched(folder.as_uri(), folder=folder), torch.randn(ITEMS, 3, SIDE, SIDE)
-    )
+    fetched = Fetched(folder.as_uri(), folder=folder)
+    found = counted(fetched, imageSize=SIDE)
+    real = saved_for_real(fetched, torch.randn(ITEMS, 3, SIDE, SIDE), imageSize=SIDE)
     assert found.constant_bytes + ITEMS * found.of(1).saved_bytes == pytest.approx(
         real, rel=0.1, abs=20_000
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -159,8 +159,8 @@ class _Encoder(nn.Module):
         self.fixed_length = bare.input[1] if padded and bare.input else None
 
     def make_fake(self) -> None:
-        """From the meta device to fake tensors of a CPU, if that is not done."""
-        if any(parameter.is_meta for parameter in self.parameters()):
+        """From the meta device, new layers from memory, to fake tensors of a CPU; once."""
+        if not all(isinstance(parameter, FakeTensor) for parameter in self.parameters()):
             self.to_empty(device="cpu")
         self.train()
         keep_frozen(self.backbone.network, self._frozen)
