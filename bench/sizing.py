@@ -5,9 +5,9 @@ resident memory (ru_maxrss): all pages that the process held, those of files amo
 above what a container's limit is held against. Beside it is what is not a file's, which the kernel
 cannot take back: the most that was seen of it at any twentieth of a second.
 
-    PYTHONPATH=local:. python bench/sizing.py              all jobs, written to bench/results
-    PYTHONPATH=local:. python bench/sizing.py ResNet BERT  those with one of these in their names
-    PYTHONPATH=local:. python bench/sizing.py --keep       new estimates beside the peaks on file
+    PYTHONPATH=local python bench/sizing.py              all jobs, written to bench/results
+    PYTHONPATH=local python bench/sizing.py ResNet BERT  those with one of these in their names
+    PYTHONPATH=local python bench/sizing.py --keep       new estimates beside the peaks on file
 """
 
 import json

@@ -169,12 +169,14 @@ def vit(folder: Path) -> Path:
 def clip(folder: Path) -> Path:
     """A random CLIP of six layers a side, 224 pixels in patches of 32."""
     import transformers as hf
-
-    from tests.trainer.hub.clips import clip_tokenizer
+    from tokenizers.pre_tokenizers import ByteLevel
 
     side = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4}
     side |= {"intermediate_size": 1024}
-    words = clip_tokenizer()
+    letters = sorted(ByteLevel.alphabet())
+    known = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(known)}
+    words = hf.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
     text = side | {"vocab_size": len(words), "eos_token_id": words.eos_token_id}
     text |= {"max_position_embeddings": 16}
     config = hf.CLIPConfig(text_config=text, vision_config=side, projection_dim=256)
