@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from embedtune_trainer.embedder.analysis import Bare
 from embedtune_trainer.embedder.freeze import keep_frozen
@@ -29,6 +30,9 @@ from embedtune_trainer.errors import UnsupportedModel
 SMALL: Final = 2
 LARGE: Final = 4
 """Items in the batches that are run."""
+ATTENTIONS: Final = ("sdpa", "eager")
+"""transformers' ways, the one that it loads a network with first."""
+NOT_COUNTED: Final = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError)
 LONGEST: Final = 512
 """Tokens of the longest texts that are run; what more cost follows from these."""
 
@@ -91,11 +95,13 @@ def count_activations(bare: Bare, max_length: int, *, bfloat16: bool) -> Activat
         UnsupportedModel: it cannot be run without its weights.
     """
     encoder = _Encoder(bare)
-    try:
-        return _counted(encoder, max_length, bfloat16=bfloat16)
-    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnsupportedModel(f"what it remembers cannot be counted: {said}") from error
+    for attention in ATTENTIONS:
+        encoder.attend_by(attention)
+        try:
+            return _counted(encoder, max_length, bfloat16=bfloat16)
+        except NOT_COUNTED as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise UnsupportedModel(f"what it remembers cannot be counted: {said}")
 
 
 def _counted(encoder: "_Encoder", max_length: int, *, bfloat16: bool) -> Activations:
@@ -158,6 +164,12 @@ class _Encoder(nn.Module):
         padded = isinstance(self.backbone, SiglipTextBackbone)
         self.fixed_length = bare.input[1] if padded and bare.input else None
 
+    def attend_by(self, attention: str) -> None:
+        """As loading does, which inspection need not."""
+        for module in self.backbone.modules():
+            if isinstance(module, PreTrainedModel) and module._supports_sdpa:
+                module.set_attn_implementation(attention)
+
     def make_fake(self) -> None:
         """From the meta device, new layers from memory, to fake tensors of a CPU; once."""
         if not all(isinstance(parameter, FakeTensor) for parameter in self.parameters()):
@@ -205,11 +217,11 @@ def _saved(module: nn.Module) -> Iterator[dict[int, int]]:
         yield found
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The largest tensor that is made within."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.largest_bytes = 0
 
     def __torch_dispatch__(

@@ -141,7 +141,8 @@ def row_cost(facts: Facts, entry: Entry) -> "list[Cost]":
     found = []
     for column in entry.columns:
         encoder = facts.encoders[column.encoder]
-        sample = column.lengths_S
-        known = sample is not None and len(sample) > 0 and not encoder.plain.fixed_length
-        found.append(encoder.plain.of(float(np.mean(sample)) if known else encoder.longest))
+        tokens, sample = float(encoder.longest), column.lengths_S
+        if sample is not None and len(sample) and not encoder.plain.fixed_length:
+            tokens = float(sample.mean())
+        found.append(encoder.plain.of(tokens))
     return found

@@ -11,10 +11,11 @@ from embedtune_api.spec import Encoder, FineTuneJobSpec, Model
 from embedtune_trainer.datafiles import DataFiles, about
 from embedtune_trainer.embedder.analysis import Analysis
 from embedtune_trainer.embedder.backbone import position_limit
+from embedtune_trainer.embedder.clip import PAIR
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, read_layout
 from embedtune_trainer.embedder.load import NOTHING_LEFT
 from embedtune_trainer.embedder.mlp import VectorBackbone
-from embedtune_trainer.embedder.pair import PAIR, SavedPair
+from embedtune_trainer.embedder.pair import SavedPair
 from embedtune_trainer.embedder.saved import SETTINGS, read_settings, read_text
 from embedtune_trainer.embedder.text import LONGEST, TextBackbone, max_length
 from embedtune_trainer.embedder.tokens import TextTokenizer, load_tokenizer
@@ -106,7 +107,7 @@ def _facts(analysis: Analysis, tokenizer: TextTokenizer | None) -> EncoderFacts:
     texts, backbone = takes_texts(bare), bare.parts.backbone
     length = 1
     if texts:
-        limit = position_limit(backbone.network) if isinstance(backbone, TextBackbone) else None  # type: ignore[arg-type]  every one over tokens is
+        limit = position_limit(backbone.network) if isinstance(backbone, TextBackbone) else None
         length = tokenizer.max_length if tokenizer else min(limit or UNKNOWN_LENGTH, LONGEST)
     plain, halved = (count_activations(bare, length, bfloat16=half) for half in (False, True))
     image = bare.input if not texts and bare.input and len(bare.input) == 4 else None
