@@ -1,0 +1,172 @@
+"""The cluster of one system: a control plane of its own, KWOK's nodes, the system's processes.
+
+Each system gets a new one, with the same options: nothing that another left behind can slow it. The
+controllers' and the scheduler's own limits of calls are lifted, or they would be what is measured.
+Each process of the system is a user of its own, so that the audit log tells whose call a call is.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from localcluster.apiclient import answers
+from localcluster.controlplane import (
+    APISERVER,
+    CONTROLLER_MANAGER,
+    ETCD,
+    SCHEDULER,
+    ControlPlane,
+    Options,
+)
+from localcluster.kubeconfig import write_kubeconfig
+from localcluster.pki import Certificate
+from localcluster.processes import Command, Supervisor
+from localcluster.tools import tool
+from scale_parts import fleet
+from scale_parts.kubeflow import WEBHOOK
+from scale_parts.systems import NAMESPACE, JsonObject, System
+
+BENCH = Path(__file__).resolve().parents[1]
+PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER)
+ADMINISTRATORS = "system:masters"
+_UNLIMITED = ("--kube-api-qps=5000", "--kube-api-burst=5000")
+_FLAGS = {
+    ETCD: (f"--quota-backend-bytes={8 << 30}",),
+    CONTROLLER_MANAGER: (*_UNLIMITED, "--concurrent-job-syncs=20"),
+    SCHEDULER: _UNLIMITED,
+}
+
+
+class BenchPlane(ControlPlane):
+    """A control plane without limits of its own."""
+
+    def command(self, name: str) -> Command:
+        """The command line of a component."""
+        usual = super().command(name)
+        return Command(usual.name, [*usual.argv, *_FLAGS.get(name, ())])
+
+
+class Cluster:
+    """A control plane with KWOK and one system; a context manager.
+
+    Attributes:
+        plane: the control plane.
+        audit_log: the system's calls, one JSON object a line.
+        pids: of every process, by its name.
+    """
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self.system = system
+        self.audit_log = folder / "audit.log"
+        policy = folder / "audit-policy.json"
+        policy.write_text(json.dumps(_audit_policy(system)))
+        users = tuple(Certificate(user, user, ADMINISTRATORS) for user in system.users)
+        self.plane = BenchPlane(
+            folder,
+            options=Options(
+                controller_manager=True,
+                scheduler=True,
+                certificates=(*users, WEBHOOK),
+                apiserver_flags=(
+                    f"--audit-policy-file={policy}",
+                    f"--audit-log-path={self.audit_log}",
+                    "--audit-log-maxsize=4000",  # MB, after which it would be put aside
+                ),
+            ),
+        )
+        self.pids: dict[str, int] = {}
+        self._folder = folder
+        self._supervisors: list[tuple[Supervisor, str]] = []
+
+    def __enter__(self) -> "Cluster":
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every process."""
+        while self._supervisors:
+            supervisor, name = self._supervisors.pop()
+            supervisor.stop(name, grace_s=2)
+        self.plane.stop()
+
+    def _start(self) -> None:
+        self.plane.start()
+        for name in PLANE:
+            running = self.plane.supervisor.running(name)
+            if running is None:
+                raise RuntimeError(f"{name} ended: {self.plane.supervisor.tail(name)}")
+            self.pids[name] = running.pid
+        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        for manifest in (*map(fleet.node, range(fleet.NODES)), *self.system.manifests()):
+            self._apply(manifest)
+        self._wait(self._served, f"{self.system.jobs.plural} to be served")
+        config = self._folder / "kwok.yaml"
+        config.write_text(fleet.kwok_config())
+        kwok = (str(tool("kwok")), f"--kubeconfig={self.plane.kubeconfig}", f"--config={config}")
+        self._run("kwok", kwok, {})
+        self._run("fake-trainer", (sys.executable, "-m", "scale_parts.fake_trainer"), {})
+        for process in self.system.processes(self.plane, self._folder):
+            kubeconfig = self._folder / f"{process.name}.kubeconfig"
+            write_kubeconfig(kubeconfig, self.plane.url, self.plane.pki, process.name)
+            env = {**dict(process.env), "KUBECONFIG": str(kubeconfig)}
+            self._run(process.name, process.argv, env)
+            url = process.ready
+            self._wait(lambda url=url: answers(url), f"{process.name} to be ready", 120)
+
+    def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
+        path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
+        supervisor = Supervisor(
+            self._folder / "run",
+            self._folder / "logs",
+            die_with_parent=True,
+            environment={**os.environ, "PYTHONPATH": path, **env},
+        )
+        self.pids[name] = supervisor.start(Command(name, argv)).pid
+        self._supervisors.append((supervisor, name))
+
+    def _apply(self, manifest: Path | JsonObject) -> None:
+        """Server-side apply of a file, or of an object."""
+        command = [str(tool("kubectl")), "--kubeconfig", str(self.plane.kubeconfig)]
+        command += ["apply", "--server-side", "-f"]
+        is_file = isinstance(manifest, Path)
+        done = subprocess.run(
+            [*command, str(manifest) if is_file else "-"],
+            input=None if is_file else json.dumps(manifest),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{manifest}: {done.stderr}")
+
+    def _served(self) -> bool:
+        return self.plane.client().reads(self.system.jobs.path + "/none")
+
+    def _wait(self, look: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not look():
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"waited {timeout_s:.0f} s for {what}; logs: {self._folder}/logs"
+                )
+            time.sleep(0.1)
+
+
+def _audit_policy(system: System) -> JsonObject:
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata", "users": list(system.users)}, {"level": "None"}],
+    }
