@@ -69,7 +69,6 @@ def _result() -> JsonObject:
     """A TrainResult with places for the pod's labels."""
     label = "{{ index $root.metadata.labels `embedtune.dev/job-%s` }}"
     job = f"{{{{ $root.metadata.namespace }}}}/{label % 'name'}/{label % 'uid'}"
-    metrics = {"ndcg_at_10": "0.61"}, {"ndcg_at_10": "0.78"}
     return {
         "version": 1,
         "model": {
@@ -81,8 +80,8 @@ def _result() -> JsonObject:
         },
         "metrics": {
             "headline": {"name": "ndcg_at_10", "before": "0.61", "after": "0.78"},
-            "before": metrics[0],
-            "after": metrics[1],
+            "before": {"ndcg_at_10": "0.61"},
+            "after": {"ndcg_at_10": "0.78"},
         },
     }
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from localcluster.apiclient import answers
@@ -121,8 +122,7 @@ class Cluster:
             write_kubeconfig(kubeconfig, self.plane.url, self.plane.pki, process.name)
             env = {**dict(process.env), "KUBECONFIG": str(kubeconfig)}
             self._run(process.name, process.argv, env)
-            url = process.ready
-            self._wait(lambda url=url: answers(url), f"{process.name} to be ready", 120)
+            self._wait(partial(answers, process.ready), f"{process.name} to be ready", 120)
 
     def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
         path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))

@@ -1,7 +1,7 @@
 """One system's way through the bench: rest, two loads, then more and more resident jobs.
 
 Bounded in count and time: a stage waits `patience_s` for its jobs after the last one is sent, and
-no stage begins after `limit_s`. What was not seen by then is counted, and weighs in the percentiles.
+no stage begins after `limit_s`. What was not seen by then is counted, as longer than all that was.
 """
 
 import asyncio

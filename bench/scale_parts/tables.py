@@ -26,7 +26,7 @@ def seconds(value: float | None, longest: float) -> str:
 def calls_a_minute(stage: JsonObject) -> float:
     """The system's calls of a stage at rest, but for a resync's pages."""
     number = sum(number for verb, number in stage["verbs"].items() if verb != PAGES)
-    return 60 * number / float(stage["seconds"])
+    return float(60 * number / stage["seconds"])
 
 
 def cpu_ms_a_job(found: JsonObject, stage: JsonObject) -> float:
