@@ -13,7 +13,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--only", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parse.add_argument("--results", type=Path, default=results.RESULTS, help="the JSON file")
-    parse.add_argument("--keep", type=Path, help="a folder for the clusters' logs; kept")
+    parse.add_argument("--keep", type=Path, help="keep the clusters' files and logs here")
     parse.add_argument("--no-document", action="store_true", help="leave docs/scale.md as it is")
     for each in fields(Plan):
         many = isinstance(each.default, tuple)
@@ -77,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build((*CLUSTER_TOOLS, *(tool for system in systems for tool in system.tools)))
     kept = results.read(given.results)
     for system in systems:
-        with tempfile.TemporaryDirectory(prefix="embedtune-scale-", dir=given.keep) as folder:
-            found = asyncio.run(measure(system, Path(folder), plan, say))
+        with folder_of(system.name, given.keep) as folder:
+            found = asyncio.run(measure(system, folder, plan, say))
         found |= {"plan": asdict(plan), "machine": machine(), "command": command(arguments)}
         kept[system.name] = found
         results.write(given.results, {name: kept[name] for name in SYSTEMS if name in kept})
@@ -88,6 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.no_document:
         results.document(kept)
     return 0 if all(goal.met for goal in goals) else 1
+
+
+@contextmanager
+def folder_of(name: str, keep: Path | None) -> Iterator[Path]:
+    """A folder for a cluster's files; below `keep` it stays, with the logs."""
+    if keep is not None:
+        folder = keep / name
+        folder.mkdir(parents=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="embedtune-scale-") as temporary:
+        yield Path(temporary)
 
 
 def machine() -> str:

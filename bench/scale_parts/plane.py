@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from localcluster.apiclient import answers
@@ -82,6 +83,7 @@ class Cluster:
         self.pids: dict[str, int] = {}
         self._folder = folder
         self._supervisors: list[tuple[Supervisor, str]] = []
+        self._refused = ""
 
     def __enter__(self) -> "Cluster":
         try:
@@ -108,10 +110,7 @@ class Cluster:
             if running is None:
                 raise RuntimeError(f"{name} ended: {self.plane.supervisor.tail(name)}")
             self.pids[name] = running.pid
-        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        for manifest in (*map(fleet.node, range(fleet.NODES)), *self.system.manifests()):
-            self._apply(manifest)
-        self._wait(self._served, f"{self.system.jobs.plural} to be served")
+        self._install()
         config = self._folder / "kwok.yaml"
         config.write_text(fleet.kwok_config())
         kwok = (str(tool("kwok")), f"--kubeconfig={self.plane.kubeconfig}", f"--config={config}")
@@ -124,6 +123,15 @@ class Cluster:
             self._run(process.name, process.argv, env)
             self._wait(partial(answers, process.ready), f"{process.name} to be ready", 120)
 
+    def _install(self) -> None:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        self._apply(namespace, *map(fleet.node, range(fleet.NODES)))
+        for is_file, group in groupby(self.system.manifests(), lambda m: isinstance(m, Path)):
+            # what a CRD among the files before it defines may not be served yet
+            apply = partial(self._applied, *group)
+            self._wait(apply, f"{self.system.name}'s {'files' if is_file else 'objects'}")
+        self._wait(self._served, f"{self.system.jobs.plural} to be served")
+
     def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
         path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
         supervisor = Supervisor(
@@ -135,20 +143,27 @@ class Cluster:
         self.pids[name] = supervisor.start(Command(name, argv)).pid
         self._supervisors.append((supervisor, name))
 
-    def _apply(self, manifest: Path | JsonObject) -> None:
-        """Server-side apply of a file, or of an object."""
+    def _apply(self, *manifests: Path | JsonObject) -> None:
+        if not self._applied(*manifests):
+            raise RuntimeError(self._refused)
+
+    def _applied(self, *manifests: Path | JsonObject) -> bool:
+        """Server-side apply of files, or of objects; whether all were taken."""
         command = [str(tool("kubectl")), "--kubeconfig", str(self.plane.kubeconfig)]
-        command += ["apply", "--server-side", "-f"]
-        is_file = isinstance(manifest, Path)
+        command += ["apply", "--server-side"]
+        files = [str(manifest) for manifest in manifests if isinstance(manifest, Path)]
+        for file in files or ["-"]:
+            command += ["-f", file]
+        objects = {"apiVersion": "v1", "kind": "List", "items": manifests}
         done = subprocess.run(
-            [*command, str(manifest) if is_file else "-"],
-            input=None if is_file else json.dumps(manifest),
+            command,
+            input=None if files else json.dumps(objects),
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError(f"{manifest}: {done.stderr}")
+        self._refused = done.stderr
+        return done.returncode == 0
 
     def _served(self) -> bool:
         return self.plane.client().reads(self.system.jobs.path + "/none")
