@@ -33,6 +33,11 @@ from scale_parts.kubeflow import WEBHOOK
 from scale_parts.systems import NAMESPACE, JsonObject, System
 
 BENCH = Path(__file__).resolve().parents[1]
+PYTHONPATH = os.pathsep.join(
+    str(folder)
+    for folder in (BENCH, *(BENCH.parent / name for name in ("crds", "operator", "local")))
+)
+"""Of the bench's Python processes: they begin in another folder, and are of this checkout."""
 PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER)
 ADMINISTRATORS = "system:masters"
 _UNLIMITED = ("--kube-api-qps=5000", "--kube-api-burst=5000")
@@ -133,12 +138,11 @@ class Cluster:
         self._wait(self._served, f"{self.system.jobs.plural} to be served")
 
     def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
-        path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
         supervisor = Supervisor(
             self._folder / "run",
             self._folder / "logs",
             die_with_parent=True,
-            environment={**os.environ, "PYTHONPATH": path, **env},
+            environment={**os.environ, "PYTHONPATH": PYTHONPATH, **env},
         )
         self.pids[name] = supervisor.start(Command(name, argv)).pid
         self._supervisors.append((supervisor, name))

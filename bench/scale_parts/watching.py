@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from scale_parts.plane import BENCH, Cluster
+from scale_parts.plane import PYTHONPATH, Cluster
 from scale_parts.sightings import FINISHED, GONE, JOB, Sighting, Sightings
 
 POLL_S = 0.2
@@ -37,11 +37,10 @@ class Watching:
             "key": str(plane.pki.key("admin")),
             "kinds": [asdict(kind) for kind in system.kinds],
         }
-        path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scale_parts.observer", json.dumps(argument)),
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
         )
         self.pid = self._process.pid
         self._reading = asyncio.create_task(self._read())
