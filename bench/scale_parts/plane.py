@@ -40,21 +40,24 @@ PYTHONPATH = os.pathsep.join(
 """Of the bench's Python processes: they begin in another folder, and are of this checkout."""
 PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER)
 ADMINISTRATORS = "system:masters"
-_UNLIMITED = ("--kube-api-qps=5000", "--kube-api-burst=5000")
-_FLAGS = {
-    ETCD: (f"--quota-backend-bytes={8 << 30}",),
-    CONTROLLER_MANAGER: (*_UNLIMITED, "--concurrent-job-syncs=20"),
-    SCHEDULER: _UNLIMITED,
-}
 
 
 class BenchPlane(ControlPlane):
-    """A control plane without limits of its own."""
+    """A control plane whose controllers and scheduler may make so many calls a second."""
+
+    def __init__(self, folder: Path, options: Options, qps: int) -> None:
+        super().__init__(folder, options=options)
+        limits = (f"--kube-api-qps={qps}", f"--kube-api-burst={qps}")
+        self._flags = {
+            ETCD: (f"--quota-backend-bytes={8 << 30}",),
+            CONTROLLER_MANAGER: (*limits, "--concurrent-job-syncs=20"),
+            SCHEDULER: limits,
+        }
 
     def command(self, name: str) -> Command:
         """The command line of a component."""
         usual = super().command(name)
-        return Command(usual.name, [*usual.argv, *_FLAGS.get(name, ())])
+        return Command(usual.name, [*usual.argv, *self._flags.get(name, ())])
 
 
 class Cluster:
@@ -66,7 +69,7 @@ class Cluster:
         pids: of every process, by its name.
     """
 
-    def __init__(self, system: System, folder: Path) -> None:
+    def __init__(self, system: System, folder: Path, qps: int) -> None:
         self.system = system
         self.audit_log = folder / "audit.log"
         policy = folder / "audit-policy.json"
@@ -84,6 +87,7 @@ class Cluster:
                     "--audit-log-maxsize=4000",  # MB, after which it would be put aside
                 ),
             ),
+            qps=qps,
         )
         self.pids: dict[str, int] = {}
         self._folder = folder

@@ -38,6 +38,8 @@ class Plan:
         rest_s: how long it is left alone.
         patience_s: how long a stage waits for its jobs after the last is sent.
         limit_s: after which no stage begins.
+        controller_qps: calls a second that each of Kubernetes' own controllers may make, and the
+            scheduler; Kubernetes has 20 and 50, with which jobs would wait for theirs.
     """
 
     jobs: int = 1000
@@ -49,6 +51,7 @@ class Plan:
     rest_s: float = 60
     patience_s: float = 300
     limit_s: float = 1800
+    controller_qps: int = 5000
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ async def measure(
     system: System, folder: Path, plan: Plan, say: Callable[..., None]
 ) -> dict[str, Any]:
     """A system's results, as they are kept in JSON."""
-    with Cluster(system, folder) as cluster:
+    with Cluster(system, folder, plan.controller_qps) as cluster:
         async with (
             Watching(cluster) as watching,
             Load(cluster.plane, system, watching.sightings) as load,
