@@ -12,7 +12,7 @@ from typing import Any
 
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
-from embedtune_operator.client import Conflict, NotFound, Refused, Unavailable
+from embedtune_operator.client import Conflict, NotFound, NotLeading, Refused, Unavailable
 from embedtune_operator.conditions import is_finished
 from embedtune_operator.decide import decide
 from embedtune_operator.names import FINALIZER, child_name
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 LOOKS = 5
 """Decisions in one pass at most; each follows a fresh reading, so more means others interfere."""
+UNLED_AGAIN_S = 1.0
+"""After a write that was not sent for want of the Lease. On a busy machine a renewal can come late,
+and nobody else leads: what waits must not wait out the delays of failures then."""
 REFUSAL_FIRST_S, REFUSAL_LONGEST_S = 5, 300
 
 
@@ -89,6 +92,8 @@ class Controller:
         try:
             with self._telemetry.reconcile_seconds.time():
                 return await self._reconcile(uid)
+        except NotLeading:
+            return UNLED_AGAIN_S
         except Unavailable as error:
             raise RetryLater(str(error), error.retry_after_s) from error
 
