@@ -15,6 +15,10 @@ LOCAL_UID: Final = "local"
 """Of a job that is in no cluster."""
 
 
+class NoOutput(ValueError):
+    """The job does not say where its model goes, and nobody has filled it in."""
+
+
 class JobMetadata(ApiModel):
     """The part of ObjectMeta that embedtune reads; the rest is let through unread."""
 
@@ -39,9 +43,15 @@ class FineTuneJob(ApiModel):
 
     @property
     def output_uri(self) -> str:
-        """The job's own prefix, with a slash at its end: no two jobs share one."""
-        meta = self.metadata
-        return f"{self.spec.output.uri.rstrip('/')}/{meta.namespace}/{meta.name}/{meta.uid}/"
+        """The job's own prefix, with a slash at its end: no two jobs share one.
+
+        Raises:
+            NoOutput: neither the job nor a runtime says where.
+        """
+        meta, prefix = self.metadata, self.spec.output.uri
+        if prefix is None:
+            raise NoOutput("spec.output.uri: required, since no runtime gives one")
+        return f"{prefix.rstrip('/')}/{meta.namespace}/{meta.name}/{meta.uid}/"
 
     def trainer_input(self) -> dict[str, Any]:
         """What the trainer is given: the job without its status."""
