@@ -12,7 +12,7 @@ def suspended(scene: Scene) -> Finding | None:
     """The user wants no pod."""
     if not scene.job.spec.suspend:
         return None
-    child, pod = scene.observed.child, scene.current
+    child, pod = scene.observed.child, next(iter(scene.going), None)
     if pod is not None:
         return Finding(
             "Suspended",
@@ -31,15 +31,16 @@ GOES_ON = "spec.suspend is true: no pod runs. With false the job goes on from it
 
 def resuming(scene: Scene) -> Finding | None:
     """The user wants a pod again, and the Job controller has yet to make it."""
-    child, pod = scene.observed.child, scene.current
+    child = scene.observed.child
     if child is None:
         return None
-    if pod is not None and child.suspended_away(pod):
+    pod = next((pod for pod in scene.going if child.suspended_away(pod)), None)
+    if pod is not None:
         return pending(
             reasons.RESUMED,
             f"the pod {pod.id.name} still writes its checkpoint; another is made when it has"
             " ended, and goes on from there",
         )
-    if pod is None and child.suspended:
+    if not scene.going and child.suspended:
         return pending(reasons.RESUMED, f"the Job {scene.child_name} is resumed")
     return None
