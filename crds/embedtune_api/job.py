@@ -37,6 +37,8 @@ class JobMetadata(ApiModel):
     namespace: str = "default"
     uid: str = LOCAL_UID
     generation: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class FineTuneJob(ApiModel):
@@ -71,6 +73,6 @@ class FineTuneJob(ApiModel):
         return {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": self.metadata.to_dict(),
+            "metadata": self.metadata.model_dump(exclude={"labels", "annotations"}),
             "spec": self.spec.to_dict(),
         }
