@@ -12,13 +12,12 @@ from embedtune_api.fields import DnsLabel, ObjectName, OutputUri, Quantity, cel
 from embedtune_api.podpatch import MountPath, PodTemplatePatch
 from embedtune_api.run import SecretRef
 
+RuntimeKind = Literal["FineTuneRuntime", "ClusterFineTuneRuntime"]
 RUNTIME: Final = "FineTuneRuntime"
 CLUSTER_RUNTIME: Final = "ClusterFineTuneRuntime"
-RuntimeKind = Literal["FineTuneRuntime", "ClusterFineTuneRuntime"]
-RUNTIME_KINDS: Final = (RUNTIME, CLUSTER_RUNTIME)
+RUNTIME_KINDS: Final[tuple[RuntimeKind, ...]] = (RUNTIME, CLUSTER_RUNTIME)
 NAMESPACE_WORD: Final = "{namespace}"
 """What stands for the job's namespace in output.uri."""
-
 
 
 def plural_of(kind: str) -> str:

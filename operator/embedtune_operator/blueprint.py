@@ -81,8 +81,10 @@ def runtime_of(
             f"the {found.kind} {found.id.name} cannot be used: {text}. The job goes on when it is"
             " corrected",
         ) from None
-    classes = {name: c for name, c in spec.resource_classes.items() if name == _class(job, spec)}
-    kept = spec.model_copy(update={"resource_classes": classes})
+    name = _class(job, spec)
+    classes = {key: value for key, value in spec.resource_classes.items() if key == name}
+    own = {"resource_classes": classes, "default_resource_class": name if classes else None}
+    kept = spec.model_copy(update=own)
     return RuntimeUsed(
         kind=found.kind,
         name=found.id.name,

@@ -95,7 +95,12 @@ def _told_to_go(scene: Scene) -> bool:
     if failure is not None and is_final(failure):
         return False
     # a pod that a suspension took is no failure, and what else failed was no reason to give up
-    return scene.before.reason in (reasons.SUSPENDING, reasons.SUSPENDED, reasons.RESUMED, reasons.QUEUED)
+    return scene.before.reason in (
+        reasons.SUSPENDING,
+        reasons.SUSPENDED,
+        reasons.RESUMED,
+        reasons.QUEUED,
+    )
 
 
 def twice(quantity: str) -> str:

@@ -69,7 +69,9 @@ def _causes(found: Sequence[tuple[Pod, LastFailure]]) -> list[LastFailure]:
     """Of pods that went together the one that went first; oldest first."""
     kept: list[tuple[Pod, LastFailure]] = []
     for pod, failure in found:
-        same = next((i for i, (a, b) in enumerate(kept) if _went_together(pod, failure, a, b)), None)
+        same = next(
+            (i for i, (a, b) in enumerate(kept) if _went_together(pod, failure, a, b)), None
+        )
         if same is None:
             kept.append((pod, failure))
         elif (failure.time or "") < (kept[same][1].time or ""):

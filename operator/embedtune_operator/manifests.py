@@ -6,6 +6,8 @@ from typing import Any
 
 from embedtune_api import API_VERSION, KIND, contract
 from embedtune_api.job import FineTuneJob
+from embedtune_operator import nodes, queues
+from embedtune_operator.blueprint import Blueprint
 from embedtune_operator.names import (
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
@@ -13,9 +15,9 @@ from embedtune_operator.names import (
     MANAGER,
     child_name,
     remover_name,
+    service_name,
 )
 from embedtune_operator.pod import pod_template, remover_template
-from embedtune_operator.settings import Settings
 
 JsonObject = dict[str, Any]
 
@@ -46,24 +48,20 @@ def config_map(job: FineTuneJob) -> JsonObject:
     }
 
 
-def child_job(
-    job: FineTuneJob, settings: Settings, attempt: int = 1, memory: str | None = None
-) -> JsonObject:
+def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
     """The batch/v1 Job that runs the trainer.
 
     ttlSecondsAfterFinished is not here: it is set once the result is in the status, so that the
     pod that holds the result in its termination message cannot be swept away unread.
 
     Args:
-        job: what to run.
-        settings: the platform's.
+        made_by: what to run, and by what.
         attempt: see names.child_name.
-        memory: the pod's, in place of the spec's.
     """
+    job = made_by.job
     meta, policy = job.metadata, job.spec.run_policy
     spec: JsonObject = {
-        "completions": 1,
-        "parallelism": 1,
+        **nodes.job_parts(job),
         "backoffLimit": policy.backoff_limit,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
@@ -76,25 +74,45 @@ def child_job(
                 _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
         },
-        "template": pod_template(
-            job, settings, labels(job), child_name(meta.name, meta.uid), memory
+        "template": nodes.met(
+            pod_template(made_by, _pod_metadata(job), child_name(meta.name, meta.uid)),
+            job,
+            child_name(meta.name, meta.uid, attempt),
         ),
     }
     if policy.active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = policy.active_deadline_seconds
+    metadata = _metadata(job, child_name(meta.name, meta.uid, attempt))
+    queued = queues.job_labels(meta.labels, made_by.runtime.queue_name)
+    metadata["labels"] = queued | metadata["labels"]
+    if annotations := queues.job_annotations(meta.annotations):
+        metadata["annotations"] = annotations
+    if queues.QUEUE in queued:
+        spec["suspend"] = True
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def service(job: FineTuneJob) -> JsonObject:
+    """The headless Service by which the pods of several nodes find each other."""
+    meta = job.metadata
+    selector = {
+        LABEL_JOB_UID: meta.uid,
+        "app.kubernetes.io/component": labels(job)["app.kubernetes.io/component"],
+    }
     return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": _metadata(job, child_name(meta.name, meta.uid, attempt)),
-        "spec": spec,
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(job, service_name(meta.name, meta.uid)),
+        "spec": nodes.service_spec(selector),
     }
 
 
-def remover_job(job: FineTuneJob, settings: Settings) -> JsonObject:
+def remover_job(made_by: Blueprint) -> JsonObject:
     """The batch/v1 Job that removes a deleted FineTuneJob's model, with the user's own Secret.
 
     It has no owner: a deletion in the foreground would take it along before it has done its work.
     """
+    job = made_by.job
     meta = job.metadata
     return {
         "apiVersion": "batch/v1",
@@ -109,7 +127,7 @@ def remover_job(job: FineTuneJob, settings: Settings) -> JsonObject:
             "activeDeadlineSeconds": REMOVAL_LIMIT_S,
             "ttlSecondsAfterFinished": REMOVER_KEPT_S,
             "podFailurePolicy": {"rules": [_on_exit("FailJob", contract.FINAL_EXIT_CODES)]},
-            "template": remover_template(job, settings, labels(job, "remover")),
+            "template": remover_template(made_by, labels(job, "remover")),
         },
     }
 
@@ -124,6 +142,15 @@ def _on_exit(action: str, codes: Iterable[int]) -> JsonObject:
             "values": [int(code) for code in codes],
         },
     }
+
+
+def _pod_metadata(job: FineTuneJob) -> JsonObject:
+    """Labels and annotations of the training pods."""
+    meta = job.metadata
+    found: JsonObject = {"labels": queues.pod_labels(meta.labels) | labels(job)}
+    if annotations := queues.pod_annotations(meta.annotations):
+        found["annotations"] = annotations
+    return found
 
 
 def _metadata(job: FineTuneJob, name: str) -> JsonObject:

@@ -2,8 +2,20 @@
 
 from embedtune_api import reasons
 from embedtune_api.job import FineTuneJob
-from embedtune_operator.scene import Finding, Scene, pending, stuck
+from embedtune_operator.blueprint import Unresolved
+from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
+from embedtune_operator.suspension import suspended
 from embedtune_operator.views import Condition, Pod
+
+
+def unresolved(scene: Scene) -> Finding | None:
+    """What the pods are to be made by is not known: the runtime is missing, or lacks something."""
+    why = scene.made_by
+    if not isinstance(why, Unresolved):
+        return None
+    if scene.before.reason != why.reason and not scene.observed.confirmed:
+        return confirm()
+    return suspended(scene) or stuck(why.reason, str(why))
 
 
 def refused(scene: Scene) -> Finding | None:
@@ -84,9 +96,21 @@ def image_missing(scene: Scene) -> Finding | None:
             return stuck(reasons.IMAGE_PULL_FAILED, stands)
     return stuck(
         reasons.IMAGE_PULL_FAILED,
-        f"{pod.node_said}the trainer's image cannot be pulled: {waiting.message or waiting.reason}. Correct the"
-        " trainer image or its pull secrets in the chart's values, then delete the Job"
-        f" {scene.child_name}, which is made again",
+        f"{pod.node_said}the trainer's image cannot be pulled:"
+        f" {waiting.message or waiting.reason}. {_image_hint(scene)}",
+    )
+
+
+def _image_hint(scene: Scene) -> str:
+    used = scene.before.runtime
+    if used is not None and {"image", "pullSecrets"} & set(used.spec):
+        return (
+            f"Correct spec.image or spec.pullSecrets of the {used.kind} {used.name}, then make the"
+            " FineTuneJob again: this one keeps what it began with"
+        )
+    return (
+        "Correct the trainer image or its pull secrets in the chart's values, then delete the Job"
+        f" {scene.child_name}, which is made again"
     )
 
 

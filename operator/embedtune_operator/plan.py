@@ -16,6 +16,8 @@ class Plan:
     """Children to make, each to be in place before the next."""
     child_patch: JsonObject | None = None
     """Merge patch for the child Job, for the few fields that may change in its life."""
+    may_run: bool | None = None
+    """Whether Kueue may run the child Job; None: as it was told."""
     status: JsonObject | None = None
     """The status to write; None if it stands as it should."""
     events: tuple[Turn, ...] = ()
@@ -25,6 +27,8 @@ class Plan:
     delete: bool = False
     """Delete the job."""
     confirm: bool = False
-    """Read child and pods from the API server and decide again; nothing else is set."""
+    """Read child, pods and runtimes from the API server and decide again; nothing else is set."""
+    again: bool = False
+    """Decide again once the rest is done."""
     again_after_s: float | None = None
     """Decide again after this time at the latest."""

@@ -3,6 +3,7 @@
 from embedtune_api import reasons
 from embedtune_operator.failures import failure_of, is_final
 from embedtune_operator.scene import Finding, Scene, confirm, pending
+from embedtune_operator.suspension import let_go
 from embedtune_operator.views import parse_time
 
 NO_POD_AFTER_S = 10.0
@@ -123,11 +124,12 @@ def no_pod(scene: Scene) -> Finding | None:
     """The child Job is there, its pod is not, or not all of them are."""
     child, name = scene.observed.child, scene.child_name
     begun = parse_time(child.resumed or child.id.created) if child else None
-    reason = reasons.RESUMED if child is not None and child.resumed else reasons.CREATED
+    resumed = child is not None and child.resumed is not None and child.queue is None
+    reason = reasons.RESUMED if resumed else reasons.CREATED
     age = (scene.now - begun).total_seconds() if begun else 0.0
     if age < NO_POD_AFTER_S:
         again = NO_POD_AFTER_S - age + 0.1
-        message = f"the Job {name} is {'resumed' if reason == reasons.RESUMED else 'made'}"
+        message = f"the Job {name} is {let_go(child) if child and child.resumed else 'made'}"
         return Finding("Pending", reason, f"{message} and will start a pod", again_after_s=again)
     has = f"{len(scene.going)} of its {scene.nodes} pods" if scene.going else "no pod yet"
     return pending(

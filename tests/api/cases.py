@@ -136,7 +136,10 @@ ACCEPTED = [
     Case("spec.runPolicy", {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}),
     Case("spec.suspend", True),
     Case("spec.parallelism", {"nodes": 4, "processesPerNode": 8}),
-    Case("spec", {**MINIMAL["spec"], "parallelism": {"nodes": 100}, "training": {"batchSize": "auto"}}),
+    Case(
+        "spec",
+        {**MINIMAL["spec"], "parallelism": {"nodes": 100}, "training": {"batchSize": "auto"}},
+    ),
     Case("spec.output.retain", False),
     Case("spec.output.uri", "s3://models/a..b/..c/d../.e"),
     Case("spec.output", ONNX | {"onnx": {"precision": ["float32", "float16", "int8"]}}),

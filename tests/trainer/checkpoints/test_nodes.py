@@ -69,7 +69,11 @@ class Nodes:
         file = tiny.write_job(own / "job.json", self.job)
         last_word, log = own / "termination-log", own / "log"
         last_word.write_text("")
-        module = ("tests.trainer.checkpoints.arranged", *arranged) if arranged else ("embedtune_trainer",)
+        module = (
+            ("tests.trainer.checkpoints.arranged", *arranged)
+            if arranged
+            else ("embedtune_trainer",)
+        )
         with log.open("wb") as said:
             process = subprocess.Popen(
                 [
@@ -201,7 +205,11 @@ def test_a_pod_that_is_told_to_stop_leaves_a_checkpoint(nodes: Nodes, told: int)
 
 @pytest.mark.parametrize(
     ("what", "culprit", "code", "reason"),
-    [("raise", 0, 82, "InternalError"), ("raise", 1, 82, "InternalError"), ("nan", 1, 69, "Diverged")],
+    [
+        ("raise", 0, 82, "InternalError"),
+        ("raise", 1, 82, "InternalError"),
+        ("nan", 1, 69, "Diverged"),
+    ],
 )
 def test_one_failure_is_one_pods(
     nodes: Nodes, what: str, culprit: int, code: int, reason: str
