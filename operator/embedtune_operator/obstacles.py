@@ -121,6 +121,6 @@ def unschedulable(scene: Scene) -> Finding | None:
         return None
     return pending(
         reasons.UNSCHEDULABLE,
-        f"{pod.node_said}no node can take the pod: {pod.unschedulable} Add or free capacity, or make the job"
-        " again with less in spec.resources",
+        f"{pod.node_said}no node can take the pod: {pod.unschedulable} Add or free capacity, or"
+        " make the job again with less in spec.resources",
     )

@@ -54,8 +54,8 @@ def pod_deleted(scene: Scene) -> Finding | None:
     return Finding(
         "Pending",
         reasons.RETRYING,
-        f"{pod.node_said}{cause.message if cause else 'the pod goes'}; another is made when it is gone, and"
-        " goes on from the last checkpoint",
+        f"{pod.node_said}{cause.message if cause else 'the pod goes'}; another is made when it is"
+        " gone, and goes on from the last checkpoint",
     )
 
 

@@ -78,7 +78,7 @@ def _run_with(fellows: Fellows, place: Place, argv: list[str]) -> int:
 
 
 def _meant_for(fellows: Fellows, place: Place) -> list[str]:
-    """torchrun's arguments for a node."""
+    """Arguments of torchrun for a node."""
     return [
         *("--nnodes", str(place.nodes), "--node-rank", str(place.node)),
         *("--master-addr", fellows.host, "--master-port", str(fellows.port)),
@@ -149,7 +149,7 @@ def _end(error: TrainerError, argv: Sequence[str]) -> int:
     parser.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG))
     path: Path = parser.parse_known_args(argv)[0].termination_log
     ending = ending_of(error)
-    print(f"embedtune: {ending.message}", file=sys.stderr)
+    sys.stderr.write(f"embedtune: {ending.message}\n")
     write_result(ending.result, path)
     return ending.exit_code
 
