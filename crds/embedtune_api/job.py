@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api import API_VERSION, KIND
-from embedtune_api.base import ApiModel
+from embedtune_api.base import ApiModel, InvalidJob
 from embedtune_api.spec import FineTuneJobSpec
 
 NAME_MAX = 52
@@ -22,8 +22,8 @@ NAME_RULE_NODES: Final = (
 )
 
 
-class NoOutput(ValueError):
-    """The job does not say where its model goes, and nobody has filled it in."""
+class NoOutput(InvalidJob):
+    """The job does not say where its model goes, and no runtime has said it either."""
 
 
 class JobMetadata(ApiModel):
@@ -65,7 +65,10 @@ class FineTuneJob(ApiModel):
         """
         meta, prefix = self.metadata, self.spec.output.uri
         if prefix is None:
-            raise NoOutput("spec.output.uri: required, since no runtime gives one")
+            raise NoOutput(
+                "spec.output.uri: required where no runtime gives one; with `embedtune run`, for"
+                " example file:///tmp/models"
+            )
         return f"{prefix.rstrip('/')}/{meta.namespace}/{meta.name}/{meta.uid}/"
 
     def trainer_input(self) -> dict[str, Any]:

@@ -8,7 +8,11 @@ from embedtune_api.base import ApiModel
 from embedtune_api.checkpoints import Checkpoints
 from embedtune_api.fields import DnsLabel, OutputUri, Quantity, cel
 
-_SAFETENSORS = ("'safetensors' in self.formats", "formats always has safetensors")
+# has(): the API server holds the default {} against the rules before it fills that in
+_SAFETENSORS = (
+    "!has(self.formats) || 'safetensors' in self.formats",
+    "formats always has safetensors",
+)
 _ONNX = ("!has(self.onnx) || 'onnx' in self.formats", "onnx needs formats: [safetensors, onnx]")
 
 

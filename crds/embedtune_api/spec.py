@@ -110,7 +110,8 @@ class FineTuneJobSpec(ApiModel):
                 for name, why in _FIXED.items()
             ),
             (
-                "self.?runtime == oldSelf.?runtime",
+                "has(self.runtime) == has(oldSelf.runtime)"
+                " && (!has(self.runtime) || self.runtime == oldSelf.runtime)",
                 "spec.runtime cannot be changed once set, since"
                 f" {_IN_THE_POD}: create another FineTuneJob",
             ),

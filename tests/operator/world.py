@@ -175,12 +175,23 @@ class Namespace:
 
     # what a user does
 
-    def submit(self, name: str = "tune", **spec: Any) -> JsonObject:
+    def submit(
+        self,
+        name: str = "tune",
+        *,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> JsonObject:
         """Make a FineTuneJob."""
         body = {
             "apiVersion": "embedtune.dev/v1alpha1",
             "kind": "FineTuneJob",
-            "metadata": {"name": name},
+            "metadata": {
+                "name": name,
+                "labels": labels or {},
+                "annotations": annotations or {},
+            },
             "spec": SPEC | spec,
         }
         made: JsonObject = json.loads(self.api.call("POST", self.path("finetunejobs"), body))
