@@ -137,20 +137,17 @@ ACCEPTED = [
     Case("spec.runPolicy", {"pendingDeadlineSeconds": 900, "onOutOfMemory": "moreMemory"}),
     Case("spec.runPolicy", {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}),
     Case("spec.suspend", True),
-<<<<<<< HEAD
     Case("spec.parallelism", {"nodes": 4, "processesPerNode": 8}),
     Case(
         "spec",
         {**MINIMAL["spec"], "parallelism": {"nodes": 100}, "training": {"batchSize": "auto"}},
     ),
-=======
     Case("spec.output", REMOVE),
     Case("spec.output.uri", REMOVE),
     Case("spec.output", {"retain": False, "formats": ["safetensors", "onnx"]}),
     Case("spec.runtime", {"name": "gpu"}),
     Case("spec.runtime", {"name": "gpu", "kind": "ClusterFineTuneRuntime"}),
     Case("spec.resources", {"className": "large", "memory": "64Gi"}),
->>>>>>> runtimes
     Case("spec.output.retain", False),
     Case("spec.output.uri", "s3://models/a..b/..c/d../.e"),
     Case("spec.output", ONNX | {"onnx": {"precision": ["float32", "float16", "int8"]}}),

@@ -88,7 +88,11 @@ class OperatorProcess:
                 [sys.executable, "-m", "embedtune_operator"], env=self._env, stderr=log, stdout=log
             )
         if wait:
-            eventually(lambda: self.get("/readyz")[0] == 200, what=f"ready; see {self._logs}")
+            eventually(
+                lambda: self.get("/readyz")[0] == 200,
+                what=f"ready; see {self._logs}",
+                timeout_s=90,
+            )
 
     def kill(self) -> None:
         """End it as the kernel would."""
