@@ -98,8 +98,8 @@ def training(scene: Scene) -> Finding | None:
 def between_attempts(scene: Scene) -> Finding | None:
     """An attempt failed, and the Job controller has not made the next pod yet."""
     failure, child = scene.failure, scene.observed.child
-    ended = [p for p in scene.observed.pods if p.phase == "Failed" and p.id.deleting is None]
-    if failure is None and scene.nodes > 1 and ended:
+    gone = [p for p in scene.observed.pods if p.phase == "Failed" and p.id.deleting is None]
+    if failure is None and scene.nodes > 1 and gone:
         return pending(
             reasons.RETRYING,
             "the pods end together, since one of them has ended or did not come; all of them are"
