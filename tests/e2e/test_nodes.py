@@ -13,7 +13,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 SPEC: dict[str, Any] = {
     "parallelism": {"nodes": 2},
     "resources": {"cpu": "500m", "memory": "2Gi"},
-    "training": {"epochs": 60, "batchSize": 16},
+    "training": {"epochs": 20, "batchSize": 16},
     "runPolicy": {"checkpoints": {"everySteps": 10}, "backoffLimit": 0},
 }
 
