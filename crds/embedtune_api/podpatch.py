@@ -34,12 +34,12 @@ def _free(path: str) -> str:
 
 MountPath = Annotated[
     str,
-    AfterValidator(_free),
     Field(
         max_length=512,
         pattern=r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$",
         json_schema_extra=cel(_PATH_RULE),
     ),
+    AfterValidator(_free),
 ]
 
 _OURS = "embedtune.dev/ or app.kubernetes.io/"
@@ -58,8 +58,8 @@ def _not_ours(labels: dict[str, str]) -> dict[str, str]:
 Words = Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32)]
 Labels = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],
-    AfterValidator(_not_ours),
     Field(max_length=32, json_schema_extra=cel(_LABELS_RULE)),
+    AfterValidator(_not_ours),
 ]
 
 
@@ -81,8 +81,8 @@ class VolumeMount(ApiModel):
     """Folder in the container. Required."""
     sub_path: Annotated[str, Field(max_length=512)] | None = None
     """Folder within the volume. Default: the whole volume."""
-    read_only: bool = True
-    """Whether nothing can be written there. Default true."""
+    read_only: bool = False
+    """Whether nothing can be written there. Default false, as in a pod."""
 
 
 _RESOURCES_RULE = (

@@ -28,7 +28,7 @@ def patched(template: JsonObject, patch: PodTemplatePatch | None) -> JsonObject:
     """The pod template with the patch over it; neither is changed."""
     if patch is None:
         return template
-    over = patch.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    over = patch.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return _merged(template, over)
 
 

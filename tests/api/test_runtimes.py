@@ -116,7 +116,8 @@ FORBIDDEN = [
         Runtime(f"{POD}.volumes", [{"name": name, "emptyDir": {}}], "the operator's own")
         for name in ("job", "claim-0", "runtime-hub")
     ),
-    Runtime(f"{POD}.containers", [OTHER], "name"),
+    Runtime(f"{POD}.containers", [{"name": "sidecar"}], "name"),
+    Runtime(f"{POD}.containers", [OTHER], "image"),
     Runtime(f"{POD}.containers", [TRAINER, TRAINER], "containers"),
     *(
         Runtime(f"{POD}.containers", [TRAINER | {field: value}], field)

@@ -6,8 +6,8 @@ import pytest
 
 from embedtune_api import contract
 from embedtune_api.job import FineTuneJob
-from embedtune_operator.ends import twice
 from embedtune_operator.blueprint import blueprint
+from embedtune_operator.ends import twice
 from embedtune_operator.manifests import child_job
 from embedtune_operator.names import ATTEMPTS_MAX, attempt_of, child_name
 from embedtune_operator.observe import Observed
