@@ -105,11 +105,6 @@ class Nodes:
         return self.folder / "out"
 
 
-def prepared(folder: Path) -> Nodes:
-    job = without_dropout("labelled", folder / "run", epochs=4)
-    return Nodes(folder, put_out(job, folder / "out"))
-
-
 def let_end(nodes: Nodes) -> None:
     for node in nodes.started:
         if node.process.poll() is None:
@@ -119,15 +114,18 @@ def let_end(nodes: Nodes) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A job that two nodes have run undisturbed."""
-    found = prepared(tmp_path_factory.mktemp("whole"))
+    folder = tmp_path_factory.mktemp("whole")
+    job = without_dropout("labelled", folder / "run", epochs=4)
+    found = Nodes(folder, put_out(job, folder / "out"))
     assert ended(*found.both()) == [0, 0]
     yield found
     let_end(found)
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    found = prepared(tmp_path)
+def nodes(whole: Nodes, tmp_path: Path) -> Iterator[Nodes]:
+    """The same job with an output of its own."""
+    found = Nodes(tmp_path, put_out(whole.job, tmp_path / "out"))
     yield found
     let_end(found)
 
