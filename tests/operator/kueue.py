@@ -43,11 +43,19 @@ WORKLOADS: JsonObject = {
 
 
 class Kueue:
-    """What Kueue does in one namespace."""
+    """What Kueue does with one job."""
 
-    def __init__(self, plane: ControlPlane, ns: Namespace) -> None:
+    def __init__(self, plane: ControlPlane, ns: Namespace, job: str = "tune") -> None:
         self._kubectl = kubectl_with(plane.kubeconfig)
         self._ns = ns
+        self._job = job
+
+    @property
+    def _child(self) -> JsonObject:
+        """The metadata of its child Job."""
+        name = self._ns.status(self._job)["jobName"]
+        found: JsonObject = self._ns.api.get(self._ns.path("jobs", name))["metadata"]
+        return found
 
     def install(self) -> None:
         """The kind that Kueue keeps its own account in."""
@@ -57,8 +65,7 @@ class Kueue:
 
     def take_note(self) -> None:
         """Make the Workload of the child Job."""
-        job = self._ns.child()
-        labels = {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}
+        labels = {"kueue.x-k8s.io/job-uid": self._child["uid"]}
         body = {
             "apiVersion": "kueue.x-k8s.io/v1beta1",
             "kind": "Workload",
@@ -86,7 +93,7 @@ class Kueue:
         body: dict[str, Any] = {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": self._ns.child()["metadata"]["name"], "namespace": self._ns.name},
+            "metadata": {"name": self._child["name"], "namespace": self._ns.name},
             "spec": spec,
         }
         manager = ("--field-manager=kueue-job-controller", "--force-conflicts")

@@ -119,11 +119,8 @@ def installed(
 
 def suspended_in_a_queue(plane: ControlPlane, ns: Namespace) -> None:
     """A job of two nodes, which has a Service, in a queue of Kueue's, which is told."""
-    kueue = Kueue(plane, ns)
+    kueue = Kueue(plane, ns, "queued")
     kueue.install()
-    for job in ns.all("finetunejobs"):
-        ns.delete("finetunejobs", job["metadata"]["name"])
-    eventually(lambda: not ns.all("jobs"), what="their Jobs go")
     ns.submit("queued", labels={QUEUE: "team"}, parallelism={"nodes": 2})
     ns.wait_reason("Queued", "queued")
     kueue.take_note()
