@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 from embedtune_api.base import InvalidJob
+from embedtune_api.job import FineTuneJob
 from embedtune_api.runtime import CLUSTER_RUNTIME, RUNTIME, RuntimeSpec
 from tests.api.cases import REMOVE, Case
 from tests.api.test_apiserver import DRY_RUN
@@ -78,6 +81,7 @@ class Runtime(Case):
         return json.dumps(self.job() | {"kind": kind})
 
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/runtimes"
 PATCH, POD = "spec.podTemplatePatch", "spec.podTemplatePatch.spec"
 HOST_PATH = [{"name": "x", "hostPath": {"path": "/"}}]
 TOKEN = [{"name": "x", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]
@@ -220,3 +224,16 @@ def test_get_and_explain(kubectl: Kubectl) -> None:
         kubectl("delete", short, "case")
     text = kubectl("explain", "finetuneruntime.spec.resourceClasses.gpuResource").stdout
     assert "What GPUs are called" in text
+
+
+def test_the_example_is_a_default_and_the_smallest_job() -> None:
+    runtime, job = (yaml.safe_load((EXAMPLE / f"{n}.yaml").read_text()) for n in ("runtime", "job"))
+    assert RuntimeSpec.parse(runtime["spec"]).default
+    assert set(FineTuneJob.parse(job).spec.model_fields_set) == {"model", "data"}
+
+
+@pytest.mark.controlplane
+def test_the_example_can_be_made(kubectl: Kubectl) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "search"}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+    kubectl("apply", "--dry-run=server", "-f", str(EXAMPLE))

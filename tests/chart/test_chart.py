@@ -69,6 +69,10 @@ EVERYTHING: dict[str, Any] = {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "apiServerCIDRs": ["10.0.0.1/32"],
         "apiServerPorts": [6443],
+        "trainers": {
+            "namespaces": ["search", "ads"],
+            "egress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": 9000}]}],
+        },
     },
 }
 CASES: dict[str, dict[str, Any]] = {

@@ -31,7 +31,7 @@ from tests.operator.world import condition
 
 JsonObject = dict[str, Any]
 SMALLEST: JsonObject = {"output": {}}
-OUTPUT = {"output": {"uri": "s3://models/{namespace}/tuned"}}
+OUTPUT: JsonObject = {"output": {"uri": "s3://models/{namespace}/tuned"}}
 
 
 def runtime(name: str = "team", kind: RuntimeKind = RUNTIME, **spec: Any) -> StoredRuntime:
