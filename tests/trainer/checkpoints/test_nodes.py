@@ -260,9 +260,12 @@ def test_one_alone_waits_and_is_worth_a_retry(nodes: Nodes) -> None:
 
 
 def test_one_that_waits_can_be_told_to_stop(nodes: Nodes) -> None:
-    node = nodes.start(1)
-    time.sleep(3)
-    node.process.terminate()
-    assert node.wait() == ExitCode.INTERRUPTED
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        first.settimeout(PATIENCE_S)
+        nodes.port = first.getsockname()[1]
+        node = nodes.start(1)
+        with first.accept()[0]:
+            node.process.terminate()
+            assert node.wait() == ExitCode.INTERRUPTED, node.said
     assert node.result.failure is not None
     assert node.result.failure.reason == "Interrupted"
