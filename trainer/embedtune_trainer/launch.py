@@ -12,6 +12,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,36 +45,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the processes to their end; the exit code is of the contract."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        place = Place.of_environment()
-        if place is None:
-            return _run(argv)
         with _told_to_stop():
+            place = Place.of_environment()
+            if place is None:
+                return _run(argv)
             fellows = meet(place, float(os.environ.get(ENV_WAIT, WAIT_S)))
+            return _run_with(fellows, place, argv)
     except TrainerError as error:
         return _end(error, argv)
-    return _run_with(fellows, place, argv)
 
 
 def _run_with(fellows: Fellows, place: Place, argv: list[str]) -> int:
-    """Run this node's processes among those of the others."""
-    ended, cut_off = Event(), Event()
+    """Run this node's processes among those of the others.
+
+    Raises:
+        PeerLost: another node is gone, and nothing had failed here before.
+    """
+    from torch.distributed import DistError
+
+    ended = Event()
+    cut_off: list[float] = []
 
     def part() -> None:
         if not ended.wait(PARTING_S if place.node else SAVING_GRACE_S):
-            cut_off.set()
+            cut_off.append(time.time())
             _kill_children()
 
     fellows.watch(part)
     code: int = ExitCode.INTERNAL_ERROR
     try:
-        code = _run([*_meant_for(fellows, place), *argv])
-    except RuntimeError as error:  # torch's store, if the first node goes as soon as they have met
-        code = _end(PeerLost(f"the nodes have met and then lost each other ({error})"), argv)
+        code = _run([*_meant_for(fellows, place), *argv], cut_off)
+    except DistError as error:  # torchrun's store, if a node goes as soon as they have met
+        raise PeerLost(f"the nodes have met and then lost each other ({error})") from error
     finally:
         ended.set()
         fellows.leave(well=code == ExitCode.DONE)
-    if cut_off.is_set() and code != ExitCode.DONE:
-        return _end(PeerLost("another node is gone, and what waited for it was ended"), argv)
     return code
 
 
@@ -86,7 +92,16 @@ def _meant_for(fellows: Fellows, place: Place) -> list[str]:
     ]
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str], cut_off: Sequence[float] = ()) -> int:
+    """Run torchrun.
+
+    Args:
+        argv: its arguments.
+        cut_off: when the processes were killed since another node was gone (s since 1970), if so.
+
+    Raises:
+        PeerLost: they were, and none had failed before.
+    """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import determine_local_world_size, parse_args, run
@@ -99,6 +114,9 @@ def _run(argv: Sequence[str]) -> int:
     try:
         run(arguments)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
+        first = min(failure.timestamp for failure in error.failures.values())
+        if cut_off and first >= int(cut_off[0]):
+            raise PeerLost("another node is gone, and what waited for it was ended") from None
         return exit_code(error.failures)
     except SignalException:
         return ExitCode.INTERRUPTED
@@ -119,7 +137,10 @@ def exit_code(failures: "Mapping[int, ProcessFailure]") -> int:
 
 @contextmanager
 def _told_to_stop() -> Iterator[None]:
-    """Within, SIGTERM raises Interrupted: the first process of a container would not hear it."""
+    """Within, SIGTERM raises Interrupted, until torchrun takes it over.
+
+    The first process of a container would not hear it otherwise.
+    """
 
     def on_signal(_signal: int, _frame: FrameType | None) -> None:
         raise Interrupted("told to stop before the training began")
