@@ -130,3 +130,6 @@ def test_a_deleted_job_is_not_let_in_again() -> None:
     found = decide_removal(StoredJob.of(raw), RUNS, SETTINGS, NOW)
     assert found.may_run is False
     assert found.child_patch == {"spec": {"suspend": True}}
+    waiting = decide_removal(StoredJob.of(raw), WAITS, SETTINGS, NOW)
+    assert waiting.may_run is False, "while its model is removed"
+    assert [c["metadata"]["name"] for c in waiting.children] == [f"{CHILD}-r"]
