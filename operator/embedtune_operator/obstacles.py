@@ -1,7 +1,6 @@
 """Checks that find what keeps a pod from starting."""
 
 from embedtune_api import reasons
-from embedtune_api.job import FineTuneJob
 from embedtune_operator.blueprint import Unresolved
 from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
 from embedtune_operator.suspension import suspended
@@ -44,7 +43,7 @@ def missing_config(scene: Scene) -> Finding | None:
     return stuck(
         reasons.CONTAINER_CONFIG_ERROR,
         f"{pod.node_said}the pod cannot start: {waiting.message or waiting.reason}"
-        f"{_secret_hint(scene.job, waiting.message)}",
+        f"{_secret_hint(scene, waiting.message)}",
     )
 
 
@@ -56,8 +55,10 @@ def _waits(scene: Scene, *why: str) -> tuple[Pod, Condition] | tuple[None, None]
     return None, None
 
 
-def _secret_hint(job: FineTuneJob, message: str) -> str:
+def _secret_hint(scene: Scene, message: str) -> str:
     """What to make, if the message is about one of the job's Secrets."""
+    job, used = scene.job, scene.before.runtime
+    given = used.spec.get("storage", {}).get("secretRef", {}) if used else {}
     storage, wandb = job.spec.storage, job.spec.loggers.wandb
     for name, secret, keys in (
         (
@@ -69,9 +70,10 @@ def _secret_hint(job: FineTuneJob, message: str) -> str:
         ("loggers.wandb.secretRef", wandb.secret_ref if wandb else None, "key WANDB_API_KEY"),
     ):
         if secret is not None and "secret" in message.lower() and secret.name in message:
+            whose = f"the {used.kind} {used.name}'s " if used and given == secret.to_dict() else ""
             return (
                 f". Make the Secret {secret.name} in the namespace {job.metadata.namespace} with"
-                f" the {keys} (spec.{name} names it)"
+                f" the {keys} ({whose}spec.{name} names it)"
             )
     return ""
 

@@ -245,6 +245,18 @@ def test_an_image_that_cannot_be_pulled_is_the_runtimes() -> None:
     assert "Correct spec.image or spec.pullSecrets of the FineTuneRuntime team" in message
 
 
+@pytest.mark.parametrize("own", [{}, {"storage": {"secretRef": {"name": "mine"}}}])
+def test_a_secret_that_is_missing_is_the_jobs_or_the_runtimes(own: JsonObject) -> None:
+    team = runtime(default=True, storage={"secretRef": {"name": "s3"}}, **OUTPUT)
+    made = begun(team, **own)
+    told = {"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'}
+    told["message"] = told["message"].replace("s3", "mine" if own else "s3")
+    seen = Observed(child(), (pod({"waiting": told}),))
+    status = status_of(plan(stored(made.status, **SMALLEST | own), seen))
+    whose = "" if own else "the FineTuneRuntime team's "
+    assert f"({whose}spec.storage.secretRef names it)" in condition(status, "Stalled")["message"]
+
+
 def test_what_a_queue_holds_back_is_the_queues_to_let_go() -> None:
     made = begun(runtime(default=True, queueName="ml", **OUTPUT))
     labels = made.children[1]["metadata"]["labels"]
