@@ -143,16 +143,10 @@ class Controller:
         self, job: StoredJob, child: ChildJob | None, plan: Plan, now: datetime
     ) -> None:
         uid = job.id.uid
-        for manifest in plan.children:
-            try:
-                await self._applier.make(manifest)
-            except (Refused, NotFound) as error:
-                self._refuse(job, manifest["kind"], str(error), now)
-                raise _TryAgain from error
         if plan.children:
-            self._refusals.pop(uid, None)
-            if (seen := self._first_seen.pop(uid, None)) is not None:
-                self._telemetry.apply_seconds.observe(time.monotonic() - seen)
+            await self._make(job, plan, now)
+        if plan.may_run is not None and child is not None:
+            await self._applier.let_run(child, may=plan.may_run)
         if plan.child_patch is not None and child is not None:
             await self._applier.patch_child(child, plan.child_patch)
         # what the answer to a write got lost for must be told all the same
@@ -171,6 +165,17 @@ class Controller:
         if plan.delete:
             await self._applier.delete(job)
             logger.info("deleted after its TTL", extra=job.facts)
+
+    async def _make(self, job: StoredJob, plan: Plan, now: datetime) -> None:
+        for manifest in plan.children:
+            try:
+                await self._applier.make(manifest)
+            except (Refused, NotFound) as error:
+                self._refuse(job, manifest["kind"], str(error), now)
+                raise _TryAgain from error
+        self._refusals.pop(job.id.uid, None)
+        if (seen := self._first_seen.pop(job.id.uid, None)) is not None:
+            self._telemetry.apply_seconds.observe(time.monotonic() - seen)
 
     def _wrote(self, job: StoredJob, plan: Plan) -> None:
         status = plan.status or {}
