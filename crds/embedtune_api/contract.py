@@ -13,7 +13,7 @@ from pydantic import Field
 
 from embedtune_api import reasons
 from embedtune_api.base import ApiModel
-from embedtune_api.status import Metrics, ModelRef
+from embedtune_api.status import Metrics, ModelRef, SizedResources
 
 JOB_FILE: Final = "/etc/embedtune/job.json"
 """Where the ConfigMap with the job is mounted."""
@@ -26,7 +26,7 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 TERMINATION_MAX_BYTES: Final = 4096
 METRICS_PORT: Final = 8080
 CONTAINER: Final = "trainer"
-"""Of the training pod, and of the one that removes a model."""
+"""Of the training pod, of the one that sizes it and of the one that removes a model."""
 MANIFEST: Final = "manifest.json"
 CHECKPOINTS: Final = "checkpoints"
 """The folder beside the model's files that holds a run's checkpoints, until the model is there."""
@@ -162,3 +162,30 @@ class TrainResult(ApiModel):
             cut = {"message": "…" + message[len(message) - kept :]}
             result = self.model_copy(update={"failure": self.failure.model_copy(update=cut)})
         return result.model_dump_json(by_alias=True, exclude_none=True)
+
+
+class SizeResult(ApiModel):
+    """The sizing pod's last word, at most TERMINATION_MAX_BYTES as JSON."""
+
+    version: Literal[1] = 1
+    resources: SizedResources | None = None
+    """What the job needs; what spec.resources gives is in it as it stands there."""
+    failure: Failure | None = None
+    """Without resources: why they are not known. The exit code says whether the job can run."""
+
+    def to_message(self) -> str:
+        """JSON of at most TERMINATION_MAX_BYTES; the reasoning's last lines are left out to fit."""
+        result = self
+        while len(text := result.model_dump_json(by_alias=True, exclude_none=True).encode()) > (
+            TERMINATION_MAX_BYTES
+        ):
+            result = result._shorter()
+        return text.decode()
+
+    def _shorter(self) -> "SizeResult":
+        if self.resources is not None:
+            lines = self.resources.reasoning[:-1]
+            return SizeResult(resources=self.resources.model_copy(update={"reasoning": lines}))
+        failure = self.failure or Failure(reason="", message="")
+        kept = "…" + failure.message[len(failure.message) // 4 + 2 :]
+        return SizeResult(failure=failure.model_copy(update={"message": kept}))

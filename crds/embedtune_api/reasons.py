@@ -6,6 +6,10 @@ A reason is part of the API: people alert on it. Names are never reused for some
 from typing import Final
 
 # Conditions while a job goes on
+SIZING: Final = "Sizing"
+"""A pod finds out what the job needs that spec.resources leaves out."""
+SIZED: Final = "Sized"
+"""An Event's: what was found, and why; it stands in status.resources."""
 CREATED: Final = "Created"
 """The child Job exists, no pod yet."""
 UNSCHEDULABLE: Final = "Unschedulable"
@@ -61,6 +65,8 @@ DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 """runPolicy.activeDeadlineSeconds has passed."""
 PENDING_DEADLINE_EXCEEDED: Final = "PendingDeadlineExceeded"
 """runPolicy.pendingDeadlineSeconds has passed without a running pod."""
+TOO_LARGE: Final = "TooLarge"
+"""The job needs more memory than the platform gives without being asked."""
 CHILD_DELETED: Final = "ChildDeleted"
 """The child Job, or its finished pod with the result, was deleted by someone else."""
 CREATE_FAILED: Final = "CreateFailed"

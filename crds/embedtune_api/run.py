@@ -103,7 +103,10 @@ class Storage(ApiModel):
 
 
 class Resources(ApiModel):
-    """What the training pod asks for. CPU, memory and GPUs are requests and limits at once."""
+    """
+    What the training pod asks for. CPU, memory and GPUs are requests and limits at once. What is
+    left out here and in the class is found out before the pod is made; status.resources has it.
+    """
 
     class_name: DnsLabel | None = None
     """
@@ -113,9 +116,11 @@ class Resources(ApiModel):
     gpus: Annotated[int, Field(ge=0, le=64)] | None = None
     """Number of GPUs. Default: the class's, or the platform's (0 unless set in the chart)."""
     cpu: Quantity | None = None
-    """CPU cores, for example "4" or 500m. Default: the class's, or the platform's."""
+    """
+    CPU cores, for example "4" or 500m. Default: the class's, or what the job needs by an estimate.
+    """
     memory: Quantity | None = None
-    """Memory, for example 16Gi. Default: the class's, or the platform's."""
+    """Memory, for example 16Gi. Default: the class's, or what the job needs by an estimate."""
 
 
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]

@@ -92,6 +92,25 @@ class ModelRef(ApiModel):
     """The backbone that it was made of."""
 
 
+class SizedResources(ApiModel):
+    """What the training pod asks for where spec.resources leaves something out."""
+
+    cpu: str
+    """CPU cores."""
+    memory: str
+    """Memory of the container, /dev/shm within it."""
+    gpus: int
+    """Number of nvidia.com/gpu."""
+    gpu_memory: str | None = None
+    """Memory that each GPU must have, by the estimate; without GPUs, none."""
+    shm: str | None = None
+    """Most that /dev/shm may hold."""
+    ephemeral_storage: str | None = None
+    """What the work folder is expected to hold: backbone, data, checkpoints and model."""
+    reasoning: tuple[str, ...] = ()
+    """Where each number comes from."""
+
+
 class LastFailure(ApiModel):
     """The last attempt that failed, kept also when a later one succeeds."""
 
@@ -144,6 +163,8 @@ class FineTuneJobStatus(ApiModel):
     """The batch/v1 Job that runs the training."""
     memory: str | None = None
     """The pod's memory, where it was raised after an attempt that ran out of it."""
+    resources: SizedResources | None = None
+    """What was found for spec.resources before the training pod was made."""
     start_time: str | None = None
     """When a pod first ran (RFC 3339)."""
     completion_time: str | None = None

@@ -57,6 +57,8 @@ class Site:
             "trainer.image.repository": f"{self.repository}/trainer",
             "trainer.image.tag": source_tag(),
             "storage.endpoint": S3_IN_CLUSTER,
+            # on two cores a pod that sizes each job costs more than it gains
+            "sizing.enabled": "false",
             "defaults.cpu": "1700m",
             "defaults.memory": "4Gi",
         }

@@ -12,6 +12,7 @@ from typing import Any
 from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.job import FineTuneJob
+from embedtune_api.quantity import parse_quantity
 from embedtune_api.runtime import (
     CLUSTER_RUNTIME,
     NAMESPACE_WORD,
@@ -19,7 +20,7 @@ from embedtune_api.runtime import (
     ResourceClass,
     RuntimeSpec,
 )
-from embedtune_api.status import RuntimeUsed
+from embedtune_api.status import RuntimeUsed, SizedResources
 from embedtune_operator.settings import Settings
 from embedtune_operator.views import StoredRuntime
 
@@ -50,6 +51,12 @@ class Blueprint:
     memory: str
     gpus: int
     scratch_size: str
+    sized: SizedResources | None
+    """What was found for what neither the job nor its class gives."""
+    to_size: bool
+    """Whether something is left out, and nothing was found for it yet."""
+    sizing_max_memory: str
+    """Most that is given to a job which names none."""
     runtime: RuntimeSpec
     """What is taken as it stands: placement, environment, volumes, patch."""
     resource_class: ResourceClass
@@ -94,16 +101,26 @@ def runtime_of(
     )
 
 
-def blueprint(job: FineTuneJob, used: RuntimeUsed | None, settings: Settings) -> Blueprint:
+def blueprint(
+    job: FineTuneJob,
+    used: RuntimeUsed | None,
+    settings: Settings,
+    sized: SizedResources | None = None,
+) -> Blueprint:
     """The blueprint of a job that is run by this runtime, or by the chart's values alone.
+
+    Args:
+        job: as stored.
+        used: its runtime.
+        settings: the chart's values.
+        sized: what the job needs by an estimate; it goes before the chart's defaults.
 
     Raises:
         Unresolved: the runtime lacks what the job needs of it.
     """
     runtime = _spec_of(used)
     chosen = _class_of(job, used, runtime)
-    wanted = job.spec.resources
-    gpus = _first(wanted.gpus, chosen.gpus, settings.default_gpus)
+    given = _Given.of(job, chosen)
     private = _first(runtime.allow_private_addresses, settings.trainer_private_addresses)
     return Blueprint(
         job=_filled(job, used, runtime),
@@ -113,13 +130,43 @@ def blueprint(job: FineTuneJob, used: RuntimeUsed | None, settings: Settings) ->
         s3_endpoint=settings.s3_endpoint,
         s3_region=settings.s3_region,
         private_addresses=private,
-        cpu=str(_first(wanted.cpu, chosen.cpu, settings.default_cpu)),
-        memory=str(_first(wanted.memory, chosen.memory, settings.default_memory)),
-        gpus=gpus,
+        cpu=str(_first(given.cpu, _at_most(sized, settings), settings.default_cpu)),
+        memory=str(_first(given.memory, sized and sized.memory, settings.default_memory)),
+        gpus=_first(given.gpus, sized and sized.gpus, settings.default_gpus),
         scratch_size=settings.scratch_size,
+        sized=sized,
+        to_size=settings.sizing and sized is None and given.incomplete,
+        sizing_max_memory=settings.sizing_max_memory,
         runtime=runtime,
         resource_class=chosen,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the job or its class asks for."""
+
+    cpu: str | int | None
+    memory: str | int | None
+    gpus: int | None
+
+    @classmethod
+    def of(cls, job: FineTuneJob, chosen: ResourceClass) -> "_Given":
+        wanted = job.spec.resources
+        pairs = ((wanted.cpu, chosen.cpu), (wanted.memory, chosen.memory))
+        cpu, memory = (own if own is not None else of_class for own, of_class in pairs)
+        return cls(cpu, memory, wanted.gpus if wanted.gpus is not None else chosen.gpus)
+
+    @property
+    def incomplete(self) -> bool:
+        return None in (self.cpu, self.memory, self.gpus)
+
+
+def _at_most(sized: SizedResources | None, settings: Settings) -> str | None:
+    """The cores that were found, as far as the platform lets a job have them without asking."""
+    if sized is None:
+        return None
+    return min(sized.cpu, settings.sizing_max_cpu, key=parse_quantity)
 
 
 def _named(

@@ -15,7 +15,7 @@ from embedtune_operator.cache import Cache
 from embedtune_operator.client import Conflict, NotFound, NotLeading, Refused, Unavailable
 from embedtune_operator.conditions import is_finished
 from embedtune_operator.decide import decide
-from embedtune_operator.names import FINALIZER, child_name
+from embedtune_operator.names import FINALIZER, SIZER, child_name
 from embedtune_operator.observe import Refusal, attempt, begun, observe
 from embedtune_operator.plan import Plan
 from embedtune_operator.removal import decide_removal
@@ -69,7 +69,7 @@ class Controller:
     def pod_seen(self, pod: Pod) -> bool:
         """Take a pod in; whether it is news."""
         news = self._cache.put_pod(pod)
-        if news and pod.terminated is not None:
+        if news and pod.terminated is not None and pod.component != SIZER:
             self._trainer_ended.setdefault(pod.job_uid, time.monotonic())
         return news
 

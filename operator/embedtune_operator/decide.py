@@ -8,12 +8,18 @@ from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import PHASES
 from embedtune_api.job import FineTuneJob
-from embedtune_api.status import FineTuneJobStatus, LastFailure, Progress, RuntimeUsed
-from embedtune_operator.blueprint import Unresolved
+from embedtune_api.status import (
+    FineTuneJobStatus,
+    LastFailure,
+    Progress,
+    RuntimeUsed,
+    SizedResources,
+)
+from embedtune_operator.blueprint import Blueprint, Unresolved
 from embedtune_operator.conditions import conditions, is_finished
 from embedtune_operator.failures import failures_of, unknown_yet
 from embedtune_operator.findings import find
-from embedtune_operator.manifests import child_job, config_map, service
+from embedtune_operator.manifests import child_job, config_map, service, sizer_job
 from embedtune_operator.names import FINALIZER, child_name
 from embedtune_operator.observe import Observed
 from embedtune_operator.plan import Plan
@@ -75,6 +81,8 @@ def _children(scene: Scene, finding: Finding, status: FineTuneJobStatus) -> tupl
     made_by = scene.made_by
     if isinstance(made_by, Unresolved):
         return ()
+    if finding.size:
+        return config_map(scene.job), sizer_job(made_by)
     if status.memory is not None:
         made_by = replace(made_by, memory=status.memory)
     child = child_job(made_by, scene.attempt + finding.follow)
@@ -165,6 +173,7 @@ def _status(
         output_uri=scene.job.output_uri if scene and job_name else before.output_uri,
         job_name=job_name,
         memory=finding.memory or before.memory,
+        resources=before.resources or _resources(scene),
         start_time=before.start_time or (min(begun) if begun else None),
         completion_time=stamp if finished else None,
         restarts=max(failures, observed.child.failed if observed.child else 0),
@@ -173,6 +182,15 @@ def _status(
         model=result.model if result else None,
         last_failure=_last_failure(scene, before),
     )
+
+
+def _resources(scene: Scene | None) -> SizedResources | None:
+    """What was found for what the job leaves out, with what is given in its place."""
+    made_by = scene.made_by if scene else None
+    if not isinstance(made_by, Blueprint) or made_by.sized is None:
+        return None
+    given = {"cpu": made_by.cpu, "memory": made_by.memory, "gpus": made_by.gpus}
+    return made_by.sized.model_copy(update=given)
 
 
 def _last_failure(scene: Scene | None, before: FineTuneJobStatus) -> LastFailure | None:
@@ -184,7 +202,8 @@ def _last_failure(scene: Scene | None, before: FineTuneJobStatus) -> LastFailure
 
 
 def _job_name(scene: Scene | None, before: FineTuneJobStatus, finding: Finding) -> str | None:
-    if scene is None or not (finding.make or finding.follow or scene.observed.child):
+    made = finding.make and not finding.size
+    if scene is None or not (made or finding.follow or scene.observed.child):
         return before.job_name
     meta = scene.job.metadata
     return child_name(meta.name, meta.uid, scene.attempt + finding.follow)

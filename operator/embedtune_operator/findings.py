@@ -26,6 +26,7 @@ from embedtune_operator.progressing import (
     training,
 )
 from embedtune_operator.scene import Check, Finding, Scene
+from embedtune_operator.sizing import sizing, too_large
 from embedtune_operator.suspension import queued, resuming, suspended
 from embedtune_operator.views import parse_time
 
@@ -39,6 +40,8 @@ CHECKS: tuple[Check, ...] = (
     suspended,
     refused,
     child_going,
+    sizing,
+    too_large,
     no_child,
     queued,
     resuming,

@@ -9,29 +9,42 @@ from embedtune_api.job import FineTuneJob
 from embedtune_operator import nodes, queues
 from embedtune_operator.blueprint import Blueprint
 from embedtune_operator.names import (
+    LABEL_COMPONENT,
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
     LABEL_MANAGED_BY,
     MANAGER,
+    SIZER,
     child_name,
     remover_name,
     service_name,
+    sizer_name,
 )
-from embedtune_operator.pod import pod_template, remover_template
+from embedtune_operator.pod import pod_template, remover_template, sizer_template
 
 JsonObject = dict[str, Any]
 
+SIZING_LIMIT_S = 900
+"""How long a job is held back for its needs to be found out; after that it gets the defaults."""
+SIZER_KEPT_S = 600
+"""How long the pod that found them out, and its log, are kept."""
 REMOVAL_LIMIT_S = 600
 """How long a deletion is held back for the model to be removed."""
 REMOVER_KEPT_S = 300
 """How long the pod that removed a model, and its log, are kept."""
 
 
+_DISRUPTED: JsonObject = {
+    "action": "Ignore",
+    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+}
+
+
 def labels(job: FineTuneJob, component: str = "trainer") -> dict[str, str]:
     """Labels of every child, its pods among them."""
     return {
         "app.kubernetes.io/name": "embedtune",
-        "app.kubernetes.io/component": component,
+        LABEL_COMPONENT: component,
         LABEL_MANAGED_BY: MANAGER,
         LABEL_JOB_NAME: job.metadata.name,
         LABEL_JOB_UID: job.metadata.uid,
@@ -66,10 +79,7 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {
-                    "action": "Ignore",
-                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                },
+                _DISRUPTED,
                 _on_exit("Ignore", contract.STOPPED_EXIT_CODES),
                 _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
@@ -104,6 +114,30 @@ def service(job: FineTuneJob) -> JsonObject:
         "kind": "Service",
         "metadata": _metadata(job, service_name(meta.name, meta.uid)),
         "spec": nodes.service_spec(selector),
+    }
+
+
+def sizer_job(made_by: Blueprint) -> JsonObject:
+    """The batch/v1 Job that finds out what the job needs, with the user's own Secret.
+
+    If it is swept away before its result was read, it is made again, which costs little.
+    """
+    job = made_by.job
+    name = sizer_name(job.metadata.name, job.metadata.uid)
+    reads = child_name(job.metadata.name, job.metadata.uid)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(job, name) | {"labels": labels(job, SIZER)},
+        "spec": {
+            "backoffLimit": 2,
+            "activeDeadlineSeconds": SIZING_LIMIT_S,
+            "ttlSecondsAfterFinished": SIZER_KEPT_S,
+            "podFailurePolicy": {
+                "rules": [_DISRUPTED, _on_exit("FailJob", contract.FINAL_EXIT_CODES)]
+            },
+            "template": sizer_template(made_by, labels(job, SIZER), reads),
+        },
     }
 
 

@@ -12,6 +12,9 @@ from embedtune_api import GROUP
 MANAGER: Final = "embedtune-operator"
 """Field manager, value of the managed-by label, reporting component of events."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+SIZER: Final = "sizer"
+"""Component of the Job and the pods that find out what a job needs."""
 LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_JOB_UID}"
@@ -46,6 +49,11 @@ def attempt_of(name: str | None, job_name: str, job_uid: str) -> int:
 def service_name(job_name: str, job_uid: str) -> str:
     """Name of the Service that gives the pods of several nodes their names; a letter is first."""
     return f"ftj-{child_name(job_name, job_uid)}"
+
+
+def sizer_name(job_name: str, job_uid: str) -> str:
+    """Name of the Job that finds out what a FineTuneJob needs."""
+    return f"{child_name(job_name, job_uid)}-s"
 
 
 def remover_name(job_name: str, job_uid: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from embedtune_api.status import Progress
 from embedtune_operator.cache import Cache
-from embedtune_operator.names import attempt_of, child_name, remover_name
+from embedtune_operator.names import SIZER, attempt_of, child_name, remover_name, sizer_name
 from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 
 JsonObject = dict[str, Any]
@@ -36,6 +36,10 @@ class Observed:
     """Whether child, pods and runtimes were just read from the API server, not only watched."""
     runtimes: tuple[StoredRuntime, ...] = ()
     """Those that the job can use, while it has not begun."""
+    sizer: ChildJob | None = None
+    """The Job that finds out what the job needs."""
+    sizer_pods: tuple[Pod, ...] = ()
+    """Its pods, oldest first."""
     remover: ChildJob | None = None
     """The Job that removes the model of a deleted FineTuneJob."""
     remover_pods: tuple[Pod, ...] = ()
@@ -64,7 +68,10 @@ def observe(
     name, uid = job.id.name, job.id.uid
     child = cache.child_of(uid, child_name(name, uid, attempt(job)))
     remover = cache.child_of(uid, remover_name(name, uid))
+    sizer = cache.child_of(uid, sizer_name(name, uid))
     pods = cache.pods_of(uid)
+    sizing = tuple(pod for pod in pods if sizer and pod.owner == sizer.id.uid)
+    pods = tuple(pod for pod in pods if pod.component != SIZER)
     removing = tuple(pod for pod in pods if remover and pod.owner == remover.id.uid)
     if child is not None:
         # labels are anyone's to set in that namespace; the owner reference must agree
@@ -79,6 +86,8 @@ def observe(
         refusal=refusal,
         confirmed=confirmed,
         runtimes=() if begun(job.status()) else cache.runtimes_for(job.id.namespace),
+        sizer=sizer,
+        sizer_pods=sizing,
         remover=remover,
         remover_pods=removing,
     )

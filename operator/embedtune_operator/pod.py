@@ -1,10 +1,11 @@
 """The pods of a job: isolated, without an API token, within the restricted Pod Security Standard.
 
-One trains; where output.retain is false, another removes the model after the job's deletion.
+One trains; where resources are left out, one before it finds out what they should be; where
+output.retain is false, another removes the model after the job's deletion.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +23,12 @@ JsonObject = dict[str, Any]
 
 USER_ID = 65532
 GRACE_PERIOD_S = 60
+_JOB_MOUNT: JsonObject = {
+    "name": "job",
+    "mountPath": str(PurePosixPath(contract.JOB_FILE).parent),
+    "readOnly": True,
+}
+SIZER_LIMITS = {"cpu": "1", "memory": "2Gi"}
 REMOVER_LIMITS = {"cpu": "500m", "memory": "512Mi"}
 
 
@@ -30,10 +37,7 @@ def pod_template(made_by: Blueprint, metadata: JsonObject, config_map: str) -> J
     job, runtime, chosen = made_by.job, made_by.runtime, made_by.resource_class
     limits = _limits(made_by)
     claims = [
-        *(
-            _Claim(f"claim-{i}", c, f"{contract.PVC_DIR}/{c}")
-            for i, c in enumerate(job.spec.claims)
-        ),
+        *_claims(job),
         *(
             _Claim(f"runtime-{v.name}", v.claim_name, v.mount_path, v.read_only)
             for v in runtime.volumes
@@ -44,11 +48,7 @@ def pod_template(made_by: Blueprint, metadata: JsonObject, config_map: str) -> J
         "env": _environment(made_by, limits) + _hub_key(job) + _loggers_keys(job),
         "ports": [{"name": "metrics", "containerPort": contract.METRICS_PORT}],
         "volumeMounts": [
-            {
-                "name": "job",
-                "mountPath": str(PurePosixPath(contract.JOB_FILE).parent),
-                "readOnly": True,
-            },
+            _JOB_MOUNT,
             {"name": "work", "mountPath": contract.WORK_DIR},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  the pod's own, not the node's
             *(claim.mount() for claim in claims),
@@ -57,10 +57,14 @@ def pod_template(made_by: Blueprint, metadata: JsonObject, config_map: str) -> J
     volumes: list[JsonObject] = [
         {"name": "job", "configMap": {"name": config_map}},
         {"name": "work", "emptyDir": {"sizeLimit": made_by.scratch_size}},
-        # data loader processes pass tensors through it, and the default of 64 MiB is too small
-        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        # processes that train together pass tensors through it
+        {"name": "shm", "emptyDir": _in_memory(made_by)},
         *(claim.volume() for claim in claims),
     ]
+    if made_by.sized is not None and made_by.sized.ephemeral_storage is not None:
+        # what the scheduler is to find room for; the limit is the work folder's own
+        asked = container["resources"]["requests"]
+        asked["ephemeral-storage"] = made_by.sized.ephemeral_storage
     spec = _spec(made_by, container, volumes)
     if selector := runtime.node_selector | chosen.node_selector:
         spec["nodeSelector"] = selector
@@ -71,6 +75,32 @@ def pod_template(made_by: Blueprint, metadata: JsonObject, config_map: str) -> J
         spec["tolerations"] = tolerations
     template = {"metadata": metadata, "spec": spec}
     return patched(template, runtime.pod_template_patch)
+
+
+def sizer_template(made_by: Blueprint, labels: dict[str, str], config_map: str) -> JsonObject:
+    """The template of the pod that finds out what the job needs: no GPU, and no weights fetched.
+
+    It runs where the remover runs, and reads what the trainer will read.
+    """
+    job, claims = made_by.job, list(_claims(made_by.job))
+    container = _container(made_by, SIZER_LIMITS) | {
+        "command": [
+            *("python3", "-m", "embedtune_trainer.cli", "size", "--gpus", str(made_by.gpus)),
+            *("--termination-log", contract.TERMINATION_LOG, contract.JOB_FILE),
+        ],
+        "env": _environment(made_by, SIZER_LIMITS) + _hub_key(job),
+        "volumeMounts": [
+            _JOB_MOUNT,
+            {"name": "work", "mountPath": contract.WORK_DIR},
+            *(claim.mount() for claim in claims),
+        ],
+    }
+    volumes: list[JsonObject] = [
+        {"name": "job", "configMap": {"name": config_map}},
+        {"name": "work", "emptyDir": {"sizeLimit": "2Gi"}},
+        *(claim.volume() for claim in claims),
+    ]
+    return {"metadata": {"labels": labels}, "spec": _beside(made_by, container, volumes)}
 
 
 def remover_template(made_by: Blueprint, labels: dict[str, str]) -> JsonObject:
@@ -85,12 +115,7 @@ def remover_template(made_by: Blueprint, labels: dict[str, str]) -> JsonObject:
         "volumeMounts": [{"name": "work", "mountPath": contract.WORK_DIR}],
     }
     volumes = [{"name": "work", "emptyDir": {"sizeLimit": "100Mi"}}]
-    spec = _spec(made_by, container, volumes)
-    if made_by.runtime.node_selector:
-        spec["nodeSelector"] = dict(made_by.runtime.node_selector)
-    if made_by.runtime.tolerations:
-        spec["tolerations"] = _dumped(made_by.runtime.tolerations)
-    return {"metadata": {"labels": labels}, "spec": spec}
+    return {"metadata": {"labels": labels}, "spec": _beside(made_by, container, volumes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +133,28 @@ class _Claim:
     def volume(self) -> JsonObject:
         source = {"claimName": self.claim_name, "readOnly": self.read_only}
         return {"name": self.volume_name, "persistentVolumeClaim": source}
+
+
+def _claims(job: FineTuneJob) -> Iterator[_Claim]:
+    """Of the job's pvc:// URIs."""
+    for number, claim in enumerate(job.spec.claims):
+        yield _Claim(f"claim-{number}", claim, f"{contract.PVC_DIR}/{claim}")
+
+
+def _in_memory(made_by: Blueprint) -> JsonObject:
+    """An emptyDir in the pod's memory."""
+    most = {"sizeLimit": made_by.sized.shm} if made_by.sized and made_by.sized.shm else {}
+    return {"medium": "Memory", **most}
+
+
+def _beside(made_by: Blueprint, container: JsonObject, volumes: list[JsonObject]) -> JsonObject:
+    """The spec of a pod that does not train."""
+    spec = _spec(made_by, container, volumes)
+    if made_by.runtime.node_selector:
+        spec["nodeSelector"] = dict(made_by.runtime.node_selector)
+    if made_by.runtime.tolerations:
+        spec["tolerations"] = _dumped(made_by.runtime.tolerations)
+    return spec
 
 
 def _spec(made_by: Blueprint, container: JsonObject, volumes: list[JsonObject]) -> JsonObject:

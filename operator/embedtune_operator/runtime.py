@@ -20,6 +20,7 @@ from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import Events, kopf_settings, registry, watched
 from embedtune_operator.leader import Leadership
+from embedtune_operator.names import SIZER
 from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
@@ -141,7 +142,8 @@ class Operator:
         self.queue.open()
 
     def _scraped(self) -> Iterable[Pod]:
-        return self.cache.pods if self.leads() else ()
+        pods = self.cache.pods if self.leads() else ()
+        return (pod for pod in pods if pod.component != SIZER)
 
     async def _hand_over(self) -> None:
         if self.leadership is None:

@@ -13,6 +13,7 @@ from embedtune_operator.failures import failures_of
 from embedtune_operator.names import child_name
 from embedtune_operator.observe import Observed, attempt, begun
 from embedtune_operator.settings import Settings
+from embedtune_operator.sized import found
 from embedtune_operator.views import Pod, StoredJob
 
 
@@ -40,6 +41,8 @@ class Scene:
     @property
     def child_name(self) -> str:
         """The present child Job's, whether it is there or not."""
+        if self.observed.child is not None:
+            return self.observed.child.id.name
         return child_name(self.job.metadata.name, self.job.metadata.uid, self.attempt)
 
     @property
@@ -69,11 +72,12 @@ def see(
     """The scene of a job as it is stored; its runtime is settled once it was begun."""
     settled = begun(stored.status()) or observed.child is not None
     used, memory = before.runtime, before.memory or ""
+    sized = before.resources or found(observed, settings)
     made_by: Blueprint | Unresolved
     try:
         if not settled:
             used = runtime_of(job, observed.runtimes, settings)
-        made_by = blueprint(job, used, settings)
+        made_by = blueprint(job, used, settings, sized)
     except Unresolved as why:
         made_by = why
     else:
@@ -106,6 +110,8 @@ class Finding:
     result: TrainResult | None = None
     make: bool = False
     """The children are to be made."""
+    size: bool = False
+    """Not the children but the Job that sizes them is to be made."""
     follow: bool = False
     """The child Job is to be followed by another, since its template cannot be changed."""
     memory: str | None = None

@@ -38,6 +38,14 @@ class Settings:
     """Memory of jobs that name none. EMBEDTUNE_DEFAULT_MEMORY, default 4Gi."""
     default_gpus: int
     """GPUs of jobs that name none. EMBEDTUNE_DEFAULT_GPUS, default 0."""
+    sizing: bool
+    """Whether a pod finds out what a job needs that leaves it out; otherwise it gets the defaults.
+    EMBEDTUNE_SIZING, default true."""
+    sizing_max_cpu: str
+    """Most CPU cores that a job gets which names none. EMBEDTUNE_SIZING_MAX_CPU, default 8."""
+    sizing_max_memory: str
+    """Memory above which a job that names none fails rather than gets it.
+    EMBEDTUNE_SIZING_MAX_MEMORY, default 64Gi."""
     scratch_size: str
     """Limit of a pod's work folder. EMBEDTUNE_SCRATCH_SIZE, default 20Gi."""
     namespaces: tuple[str, ...]
@@ -83,6 +91,9 @@ class Settings:
             default_cpu=read("DEFAULT_CPU", _quantity, "1"),
             default_memory=read("DEFAULT_MEMORY", _quantity, "4Gi"),
             default_gpus=read("DEFAULT_GPUS", _integer(0, 64), "0"),
+            sizing=read("SIZING", _one_of("true", "false"), "true") == "true",
+            sizing_max_cpu=read("SIZING_MAX_CPU", _quantity, "8"),
+            sizing_max_memory=read("SIZING_MAX_MEMORY", _quantity, "64Gi"),
             scratch_size=read("SCRATCH_SIZE", _quantity, "20Gi"),
             namespaces=read("NAMESPACES", _names, ""),
             lease=read("LEASE", _lease, ""),

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from embedtune_api import reasons
-from embedtune_api.status import FineTuneJobStatus
+from embedtune_api.status import FineTuneJobStatus, SizedResources
 from embedtune_operator.scene import Finding
 from embedtune_operator.views import Identity
 
@@ -34,6 +34,8 @@ def turns(
     failure = after.last_failure
     if failure is not None and failure != before.last_failure and after.state != "Failed":
         told.append(turn(job, when, failure.reason, failure.message, warning=True))
+    if before.resources is None and after.resources is not None:
+        told.append(turn(job, when, reasons.SIZED, _needs(after.resources), warning=False))
     if after.reason not in (None, before.reason, *QUIET):
         message = finding.message
         if after.state == "Complete":
@@ -41,6 +43,11 @@ def turns(
         warning = finding.stalled or after.reason in (reasons.RETRYING, reasons.UNSCHEDULABLE)
         told.append(turn(job, when, finding.reason, message, warning=warning))
     return tuple(told)
+
+
+def _needs(found: SizedResources) -> str:
+    """The reasons; each begins with the number it is for."""
+    return "; ".join(found.reasoning)
 
 
 def _gain(status: FineTuneJobStatus) -> str:

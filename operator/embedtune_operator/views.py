@@ -14,7 +14,12 @@ from typing import Any
 from embedtune_api import contract
 from embedtune_api.runtime import RuntimeKind
 from embedtune_operator import queues
-from embedtune_operator.names import LABEL_INDEX, LABEL_JOB_NAME, LABEL_JOB_UID
+from embedtune_operator.names import (
+    LABEL_COMPONENT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    LABEL_JOB_UID,
+)
 
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
@@ -243,6 +248,8 @@ class Pod:
     job_name: str
     index: int | None
     """Which node it is of a job with several, from 0."""
+    component: str
+    """What it is for; see names."""
     phase: str
     reason: str
     message: str
@@ -272,6 +279,7 @@ class Pod:
             job_uid=raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
             job_name=raw["metadata"].get("labels", {}).get(LABEL_JOB_NAME, ""),
             index=_index(raw),
+            component=raw["metadata"].get("labels", {}).get(LABEL_COMPONENT, ""),
             phase=status.get("phase", "Pending"),
             reason=status.get("reason", ""),
             message=status.get("message", ""),

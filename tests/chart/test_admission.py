@@ -166,6 +166,20 @@ def test_a_warning_lets_it_in(limited: Limited) -> None:
     assert "spec.resources.gpus: at most 1 in the namespace unlimited" in said
 
 
+def test_what_is_left_out_counts_as_what_the_sizing_may_give(limited: Limited) -> None:
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": OTHER}}
+    limit = {"name": "small", "actions": ["Deny"], "namespaceSelector": selector}
+    (name,) = install(limited.kubectl, [limit | {"memory": "16Gi"}])
+    says = "spec.resources.memory: at most 16Gi in the namespace unlimited; left out, it may come"
+    deadline = time.monotonic() + 30
+    while f"{says} to 64Gi" not in (said := limited.create(OTHER)):
+        assert time.monotonic() < deadline, f"never enforced: {said}"
+        time.sleep(0.2)
+    assert limited.create(OTHER, resources={"memory": "16Gi"}) == ""
+    for kind in KINDS:
+        limited.kubectl("delete", kind, name)
+
+
 def test_a_job_must_name_one_of_the_runtimes(limited: Limited) -> None:
     selector = {"matchLabels": {"kubernetes.io/metadata.name": OTHER}}
     limit = {"name": "blueprints", "actions": ["Deny"], "namespaceSelector": selector}

@@ -52,6 +52,7 @@ EVERYTHING: dict[str, Any] = {
         "pullSecrets": ["registry", "other"],
     },
     "storage": {"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1"},
+    "sizing": {"enabled": False, "maxCpu": 4, "maxMemory": "32Gi"},
     "defaults": {"cpu": 2, "memory": "8Gi", "gpus": 1, "scratchSize": "50Gi"},
     "admission": {
         "limits": [

@@ -19,6 +19,7 @@ from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import CHILDREN, JOBS, OURS, PODS, Events
 from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
+from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
 from embedtune_operator.watching import Watched
 from embedtune_operator.workqueue import RetryLater
@@ -144,8 +145,9 @@ class FakeApi(Client):
 class FakeOperator:
     """A controller over a FakeApi, which can be killed and started again."""
 
-    def __init__(self, api: FakeApi) -> None:
+    def __init__(self, api: FakeApi, settings: Settings = SETTINGS) -> None:
         self.api = api
+        self.settings = settings
         self.now: datetime = NOW
         self.start()
 
@@ -159,7 +161,7 @@ class FakeOperator:
             cache=self.cache,
             applier=Applier(self.api, self.cache),
             scraper=scraper,
-            settings=SETTINGS,
+            settings=self.settings,
             telemetry=self.telemetry,
             now=lambda: self.now,
         )

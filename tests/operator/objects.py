@@ -24,6 +24,7 @@ SETTINGS = Settings.from_env(
     {
         "EMBEDTUNE_TRAINER_IMAGE": "ghcr.io/embedtune/trainer:0.1.0",
         "EMBEDTUNE_S3_ENDPOINT": "http://minio.minio.svc:9000",
+        "EMBEDTUNE_SIZING": "false",
     }
 )
 OUTPUT = f"s3://models/tuned/search/tune/{UID}/"

@@ -13,6 +13,7 @@ from embedtune_api import reasons
 from embedtune_api.status import FineTuneJobStatus, Progress
 from embedtune_operator.decide import Plan, decide
 from embedtune_operator.observe import Observed, Refusal
+from embedtune_operator.settings import Settings
 from embedtune_operator.views import StoredJob
 from tests.operator.objects import (
     CHILD,
@@ -151,8 +152,8 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
-def plan(job: StoredJob, observed: Observed, now: Any = NOW) -> Plan:
-    return decide(job, observed, SETTINGS, now)
+def plan(job: StoredJob, observed: Observed, now: Any = NOW, settings: Settings = SETTINGS) -> Plan:
+    return decide(job, observed, settings, now)
 
 
 @pytest.mark.parametrize("case", CASES)

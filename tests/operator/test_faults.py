@@ -15,18 +15,23 @@ from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job, raw_runtime
 from tests.operator.test_decide import RESULT
 
 PODS = "/api/v1/namespaces/search/pods"
+COMPONENT = "app.kubernetes.io/component"
 CHILD_PATH = f"/apis/batch/v1/namespaces/search/jobs/{CHILD}"
 
 
 def pod(
     api: FakeApi, state: dict[str, Any], phase: str, name: str = "pod-1", child: str = CHILD_PATH
 ) -> None:
+    """A pod of a Job, with its component."""
     owner = api.objects[child]["metadata"]["uid"]
     meta = {
         "name": name,
         "namespace": "search",
         "uid": f"uid-of-{name}",
-        "labels": {"embedtune.dev/job-uid": UID},
+        "labels": {
+            "embedtune.dev/job-uid": UID,
+            COMPONENT: api.objects[child]["metadata"]["labels"][COMPONENT],
+        },
         "creationTimestamp": "2026-11-24T12:00:01Z",
         "ownerReferences": [{"uid": owner, "controller": True}],
     }

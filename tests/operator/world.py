@@ -70,6 +70,7 @@ class OperatorProcess:
             "EMBEDTUNE_METRICS_PORT": str(self.port),
             "EMBEDTUNE_SCRAPE_INTERVAL_S": "0.3",
             "EMBEDTUNE_WATCH_TIMEOUT_S": "3",
+            "EMBEDTUNE_SIZING": "false",
             **env,
         }
 

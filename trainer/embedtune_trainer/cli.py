@@ -25,6 +25,7 @@ from embedtune_trainer import (
 from embedtune_trainer.failures import EndedElsewhere, Ending, ending_of
 from embedtune_trainer.jobfile import read_job, with_s3_root
 from embedtune_trainer.processes import Processes
+from embedtune_trainer.sizing import command as size_command
 from embedtune_trainer.usage import kind_of
 
 DESCRIPTION = """\
@@ -215,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(action=_validate)
     datacheck.add_command(commands)
     inspect_command.add_command(commands)
+    size_command.add_command(commands)
     encode_command.add_command(commands)
     evaluate_command.add_command(commands)
     pull_command.add_command(commands)

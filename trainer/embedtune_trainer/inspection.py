@@ -4,7 +4,6 @@ Nothing heavy is imported before a model is looked at.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,7 +70,7 @@ def to_dict(analyses: Analyses) -> dict[str, Any]:
     """
     from embedtune_trainer.embedder.trace import BATCH
 
-    told = {name: {"batch": BATCH, **asdict(analysis)} for name, analysis in analyses.items()}
+    told = {name: {"batch": BATCH, **analysis.to_dict()} for name, analysis in analyses.items()}
     return told.get(ENCODER, told)
 
 

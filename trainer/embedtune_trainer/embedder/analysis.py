@@ -1,8 +1,8 @@
 """What a backbone consists of, module by module in the order in which they run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from torch import nn
 
@@ -44,6 +44,19 @@ class ModuleRow:
 
 
 @dataclass(frozen=True)
+class Bare:
+    """An encoder without weights, to be run on shapes.
+
+    Attributes:
+        parts: it.
+        input: shape of what its network takes, for BATCH items; None if nothing was run.
+    """
+
+    parts: Parts
+    input: Shape | None
+
+
+@dataclass(frozen=True)
 class Analysis:
     """A backbone and what the spec makes of it.
 
@@ -59,6 +72,7 @@ class Analysis:
         embedding_dim: D.
         parameters: of backbone, pooling and layers, without what is left out.
         trained: how many of them are trained.
+        bare: the encoder itself.
     """
 
     backbone: str
@@ -72,6 +86,13 @@ class Analysis:
     embedding_dim: int
     parameters: int
     trained: int
+    bare: Bare = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: all but the encoder itself."""
+        found = asdict(replace(self, bare=None))  # type: ignore[arg-type]  no copy of a network
+        del found["bare"]
+        return found
 
     def without_cuts(self) -> "Analysis":
         """The same where there can be no other cut."""
@@ -121,6 +142,7 @@ def analyse(  # noqa: PLR0913  what it says has as many parts
         parts.embedding_dim,
         sum(p.numel() for p in everything),
         sum(p.numel() for p in everything if p.requires_grad),
+        Bare(parts, _shape(run.calls[0].input) if run.calls else None),
     )
 
 

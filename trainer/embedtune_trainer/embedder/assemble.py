@@ -70,12 +70,14 @@ class Parts:
     """What the spec makes of a backbone.
 
     Attributes:
+        backbone: with its modules frozen and its adapters.
         pooling: of its feature.
         layers: behind it.
         embedding_dim: D.
         frozen: see Embedder.
     """
 
+    backbone: Backbone
     pooling: Pooling
     layers: Sequence[nn.Module]
     embedding_dim: int
@@ -98,7 +100,7 @@ def build_parts(backbone: Backbone, own: Own, encoder: Encoder, seed: int) -> Pa
         frozen = add_adapters(backbone.network, encoder.lora, frozen, seed)
     dense = [layer for layer in layers if isinstance(layer, Dense)]
     dim = dense[-1].linear.out_features if dense else pooled
-    return Parts(pooling, layers, dim, frozen)
+    return Parts(backbone, pooling, layers, dim, frozen)
 
 
 def _layers(own: Own, encoder: Encoder, pooled: int, seed: int) -> Sequence[nn.Module]:

@@ -96,7 +96,7 @@ def text_embedder(
         end_after(network, encoder.cut)
     backbone = TextBackbone(network, token_dim(network.config))
     tokenizer = load_tokenizer(found.transformer, lower_case=found.lower_case)
-    length = _max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
+    length = max_length(found, encoder, tokenizer.model_max_length, position_limit(network))
     files = {
         name: (found.transformer / name).read_bytes()
         for name in TOKENIZER_FILES
@@ -129,9 +129,7 @@ def text_embedder(
     )
 
 
-def _max_length(
-    found: Layout, encoder: Encoder, tokenizer_limit: int, positions: int | None
-) -> int:
+def max_length(found: Layout, encoder: Encoder, tokenizer_limit: int, positions: int | None) -> int:
     """Tokens after which a text is cut."""
     if encoder.max_seq_length is None:
         own = found.max_length or min(tokenizer_limit, LONGEST)

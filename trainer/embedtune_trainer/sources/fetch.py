@@ -3,6 +3,7 @@
 This imports nothing heavy: data is fetched and read before torch is imported.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -76,13 +77,16 @@ def fetch_backbone(store: Store, encoder: Encoder, folder: Path) -> Fetched:
     return Fetched(uri, folder=path, revision=revision_of(path) if scheme == "hf" else None)
 
 
-def fetch_description(store: Store, encoder: Encoder, folder: Path) -> Fetched:
+def fetch_description(
+    store: Store, encoder: Encoder, folder: Path, also: Collection[str] = ()
+) -> Fetched:
     """Fetch what says what a backbone is, and no weights.
 
     Args:
         store: where URIs are.
         encoder: what names the backbone.
         folder: where downloads go; what lies on this machine already is used there.
+        also: names of other files that are wanted, if they are there.
 
     Returns:
         A folder in which there may be no weights; none for torchvision://, timm:// and mlp://.
@@ -93,7 +97,7 @@ def fetch_description(store: Store, encoder: Encoder, folder: Path) -> Fetched:
     uri = encoder.backbone
     if uri.partition("://")[0] in (*LIBRARIES, "mlp"):
         return Fetched(uri)
-    return Fetched(uri, folder=store.fetch_folder(uri, folder, DESCRIPTION))
+    return Fetched(uri, folder=store.fetch_folder(uri, folder, DESCRIPTION.union(also)))
 
 
 def fetch_dataset(store: Store, uri: str, target: Path) -> Path:

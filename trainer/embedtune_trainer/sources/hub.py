@@ -84,9 +84,11 @@ class HubStore:
         self.prepare(uri)
 
     def sizes(self, uri: str) -> dict[str, int]:
-        """Nothing is published here."""
-        self.prepare(uri)
-        return {}
+        """See Store; of the files that would be fetched."""
+        found = parse_hub_uri(uri)
+        sizes = self._trying(uri, lambda _: self._files(found))
+        names = dataset_files(list(sizes), found.path) if found.kind == "dataset" else list(sizes)
+        return {name: sizes[name] for name in names}
 
     def put_folder(self, folder: Path, uri: str, last: str) -> None:  # noqa: ARG002  never here
         """Nothing is published here."""
@@ -123,6 +125,15 @@ class HubStore:
         ask = api.model_info if found.kind == "model" else api.dataset_info
         info = ask(found.repository, revision=found.revision)
         return str(info.sha), [sibling.rfilename for sibling in info.siblings or []]
+
+    def _files(self, found: HubUri) -> dict[str, int]:
+        """Bytes of all files of the repository."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=self._endpoint, token=self._token or False)
+        ask = api.model_info if found.kind == "model" else api.dataset_info
+        info = ask(found.repository, revision=found.revision, files_metadata=True)
+        return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
     def _module_folders(
         self, uri: str, found: HubUri, sha: str, names: Collection[str]

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedtune_trainer.batches.microbatch import cut_by_length
@@ -73,7 +73,7 @@ class Preparer:
         self._micro_batch = micro_batch
         self._world = world
         self._longest: dict[int, int] = {}
-        self._normed = {id(c.embedder) for c in columns if _normalises_batches(c.embedder)}
+        self._normed = {id(c.embedder) for c in columns if normalises_batches(c.embedder)}
         for column in columns:
             key, lengths_N = id(column.embedder), column.table.lengths_N
             longest = int(lengths_N.max()) if len(lengths_N) else 1
@@ -140,7 +140,7 @@ class Preparer:
         )
 
 
-def _normalises_batches(embedder: Embedder) -> bool:
+def normalises_batches(embedder: nn.Module) -> bool:
     """Whether an item's embedding depends on those that are encoded with it."""
     norms = (m for m in embedder.modules() if isinstance(m, _BatchNorm))
     return any(norm.weight is None or norm.weight.requires_grad for norm in norms)
