@@ -50,7 +50,7 @@ images: .venv/.synced ## Both images, with buildah
 	@$(PY) -m localcluster.images build
 
 BENCHES := operator_path sampler_setup reading images long_tables retrieval loss_memory sizing mnr_lengths \
-	vision_triplet clip_step trec_triplet startup quality openclipart examples
+	vision_triplet clip_step trec_triplet parts startup quality openclipart examples scale
 bench: .venv/.synced ## The figures in bench/results, hours; BENCHES="quality reading" for some
 	@$(PY) -m localcluster.images build
 	@bad=; for name in $(BENCHES); do echo "== $$name"; $(PY) bench/$$name.py || bad="$$bad $$name"; done; \

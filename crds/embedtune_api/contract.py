@@ -39,6 +39,15 @@ ENV_SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"  # noqa: S105  the name of a vari
 ENV_HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105  the name of a variable
 ENV_ALLOW_PRIVATE: Final = "EMBEDTUNE_ALLOW_PRIVATE_ADDRESSES"
 """1 lets images come from private addresses."""
+ENV_NODES: Final = "EMBEDTUNE_NODES"
+"""How many pods train together, where there are several."""
+ENV_RENDEZVOUS: Final = "EMBEDTUNE_RENDEZVOUS"
+"""host:port of the first pod, where the others find it."""
+ENV_NODE: Final = "JOB_COMPLETION_INDEX"
+"""A pod's number among them, from 0; Kubernetes sets it in the pods of an Indexed Job."""
+RENDEZVOUS_PORT: Final = 29400
+"""Where the first pod listens for the others. Once they have met, gloo and NCCL open ports as they
+come: pods of one job must reach each other on all of them."""
 
 
 class ExitCode(IntEnum):

@@ -1,8 +1,8 @@
 """FineTuneJob as a whole: metadata, spec and status."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api import API_VERSION, KIND
 from embedtune_api.base import ApiModel, InvalidJob
@@ -11,8 +11,15 @@ from embedtune_api.spec import FineTuneJobSpec
 NAME_MAX = 52
 """A job's name, a dash and 8 characters of its uid name its children, 63 characters at most with
 the pod's suffix cut from it."""
+NAME_MAX_NODES: Final = 49
+"""The same of a job with several nodes: a Job's name and a pod's number are a host's name."""
 LOCAL_UID: Final = "local"
 """Of a job that is in no cluster."""
+NAME_RULE_NODES: Final = (
+    f"self.spec.parallelism.nodes == 1 || size(self.metadata.name) <= {NAME_MAX_NODES}",
+    f"metadata.name must be at most {NAME_MAX_NODES} characters with several nodes,"
+    " since it names their hosts",
+)
 
 
 class NoOutput(InvalidJob):
@@ -30,6 +37,8 @@ class JobMetadata(ApiModel):
     namespace: str = "default"
     uid: str = LOCAL_UID
     generation: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class FineTuneJob(ApiModel):
@@ -40,6 +49,12 @@ class FineTuneJob(ApiModel):
     metadata: JobMetadata
     spec: FineTuneJobSpec
     status: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _pods_can_be_named(self) -> Self:
+        if self.spec.parallelism.nodes > 1 and len(self.metadata.name) > NAME_MAX_NODES:
+            raise ValueError(NAME_RULE_NODES[1])
+        return self
 
     @property
     def output_uri(self) -> str:
@@ -61,6 +76,6 @@ class FineTuneJob(ApiModel):
         return {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": self.metadata.to_dict(),
+            "metadata": self.metadata.model_dump(exclude={"labels", "annotations"}),
             "spec": self.spec.to_dict(),
         }

@@ -10,7 +10,8 @@ from typing import Any
 
 from embedtune_api import GROUP, KIND, PLURAL, VERSION
 from embedtune_api.base import ApiModel
-from embedtune_api.job import NAME_MAX
+from embedtune_api.fields import cel
+from embedtune_api.job import NAME_MAX, NAME_RULE_NODES
 from embedtune_api.runtime import CLUSTER_RUNTIME, RUNTIME, RuntimeSpec, plural_of
 from embedtune_api.spec import FineTuneJobSpec
 from embedtune_api.status import FineTuneJobStatus
@@ -154,15 +155,15 @@ def custom_resource_definition() -> JsonObject:
     }
     # without it, kstatus takes a job that no operator has seen yet for one that is settled
     status["default"] = {"observedGeneration": -1}
-    name_rule = {
-        "rule": f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
-        "message": f"metadata.name must be at most {NAME_MAX} characters of a-z, 0-9 and -,"
+    name_rule = (
+        f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
+        f"metadata.name must be at most {NAME_MAX} characters of a-z, 0-9 and -,"
         " since it names the job's pods",
-    }
+    )
     schema = {
         "description": "FineTuneJob tunes an embedding model on the user's data and puts it"
         " in the user's S3 store.",
-        "x-kubernetes-validations": [name_rule],
+        **cel(name_rule, NAME_RULE_NODES),
         "properties": {"spec": spec, "status": status},
     }
     definition = _definition(KIND, PLURAL, "ftj", schema, JOB_COLUMNS)

@@ -13,6 +13,7 @@ from embedtune_api.fields import cel
 from embedtune_api.loggers import Loggers
 from embedtune_api.model import Encoder, Lora, Model, Projection
 from embedtune_api.objective import HardNegatives, Objective
+from embedtune_api.parallelism import Parallelism
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
 from embedtune_api.runtime import RuntimeRef
 from embedtune_api.training import Training
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "Objective",
     "Output",
+    "Parallelism",
     "Projection",
     "Storage",
     "Training",
@@ -35,6 +37,18 @@ __all__ = [
 
 _MODELS_ORIGIN = "the model is made of what the job began with"
 _IN_THE_POD = "the pod that runs was made with it"
+_TWO_CLASSES = (
+    "type(self.training.batchSize) == string"
+    " || self.training.batchSize >= 2 * self.objective.itemsPerClass",
+    "training.batchSize must be at least twice objective.itemsPerClass,"
+    " so that a batch holds two classes",
+)
+_A_ROW_EACH = (
+    "type(self.training.batchSize) == string || self.training.batchSize >="
+    " self.parallelism.nodes * self.parallelism.?processesPerNode.orValue(1)",
+    "training.batchSize must be at least parallelism.nodes times processesPerNode,"
+    " so that each process has a row",
+)
 _FIXED = {
     "model": _MODELS_ORIGIN,
     "data": _MODELS_ORIGIN,
@@ -43,6 +57,7 @@ _FIXED = {
     "output": "checkpoints and model lie there",
     "storage": _IN_THE_POD,
     "resources": _IN_THE_POD,
+    "parallelism": _IN_THE_POD,
     "loggers": _IN_THE_POD,
     "runPolicy.checkpoints": _IN_THE_POD,
 }
@@ -71,7 +86,9 @@ class FineTuneJobSpec(ApiModel):
     storage: Storage = Storage()
     """The S3 service and its credentials. Cannot be changed."""
     resources: Resources = Resources()
-    """What the training pod asks for. Cannot be changed."""
+    """What the training pod asks for, each of them where there are several. Cannot be changed."""
+    parallelism: Parallelism = Parallelism()
+    """How many pods and processes train together. Cannot be changed."""
     loggers: Loggers = Loggers()
     """Other tools that are told of the training. Cannot be changed."""
     suspend: bool = False
@@ -98,23 +115,20 @@ class FineTuneJobSpec(ApiModel):
                 "spec.runtime cannot be changed once set, since"
                 f" {_IN_THE_POD}: create another FineTuneJob",
             ),
-            (
-                "type(self.training.batchSize) == string"
-                " || self.training.batchSize >= 2 * self.objective.itemsPerClass",
-                "training.batchSize must be at least twice objective.itemsPerClass,"
-                " so that a batch holds two classes",
-            ),
+            _TWO_CLASSES,
+            _A_ROW_EACH,
         )
     )
 
     @model_validator(mode="after")
-    def _two_classes_fit(self) -> Self:
-        size = self.training.batch_size
-        if size != "auto" and size < 2 * self.objective.items_per_class:
-            raise ValueError(
-                "training.batchSize must be at least twice objective.itemsPerClass,"
-                " so that a batch holds two classes"
-            )
+    def _batch_fits(self) -> Self:
+        size, together = self.training.batch_size, self.parallelism
+        if size == "auto":
+            return self
+        if size < 2 * self.objective.items_per_class:
+            raise ValueError(_TWO_CLASSES[1])
+        if size < together.nodes * (together.processes_per_node or 1):
+            raise ValueError(_A_ROW_EACH[1])
         return self
 
     @property

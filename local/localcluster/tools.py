@@ -88,10 +88,24 @@ MODULES = (
             for name in ("prometheus", "promtool")
         },
     ),
+    # What bench/scale.py compares the operator with.
+    Module(
+        "kubeflow-training",
+        {"training-operator": "github.com/kubeflow/training-operator/cmd/training-operator.v1"},
+    ),
+    Module(
+        "kubeflow-trainer",
+        {
+            "trainer-controller-manager": (
+                "github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager"
+            )
+        },
+    ),
+    Module("kubeflow-jobset", {"jobset": "sigs.k8s.io/jobset"}),
 )
-_FOR_TESTS = ("kwok", "prometheus")
+_WHEN_NAMED = ("kwok", "prometheus", "kubeflow-training", "kubeflow-trainer", "kubeflow-jobset")
 """Modules whose tools are built only when they are named."""
-USUAL_TOOLS = tuple(name for m in MODULES if m.name not in _FOR_TESTS for name in m.packages)
+USUAL_TOOLS = tuple(name for m in MODULES if m.name not in _WHEN_NAMED for name in m.packages)
 
 
 def owner(tool_name: str) -> Module:

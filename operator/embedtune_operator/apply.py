@@ -5,6 +5,7 @@ from datetime import datetime
 
 from embedtune_api import API_VERSION, KIND, PLURAL
 from embedtune_api.runtime import RUNTIME, RUNTIME_KINDS, plural_of
+from embedtune_operator import queues
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import Client, Conflict, JsonObject, NotFound, Refused
 from embedtune_operator.names import FINALIZER, LABEL_JOB_UID, MANAGER
@@ -14,6 +15,7 @@ from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 logger = logging.getLogger(__name__)
 
 JOBS_API = f"/apis/{API_VERSION}"
+CORE_PLURALS = {"ConfigMap": "configmaps", "Service": "services"}
 
 
 def job_path(namespace: str, name: str) -> str:
@@ -57,8 +59,9 @@ class Applier:
             Refused: the API server does not let it be.
         """
         meta = manifest["metadata"]
-        if manifest["kind"] == "ConfigMap":
-            path = f"/api/v1/namespaces/{meta['namespace']}/configmaps/{meta['name']}"
+        plural = CORE_PLURALS.get(manifest["kind"])
+        if plural is not None:
+            path = f"/api/v1/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
             await self._client.apply(path, manifest)
             return
         path = child_path(meta["namespace"], meta["name"])
@@ -80,6 +83,24 @@ class Applier:
         except NotFound:
             return
         self._cache.put_child(ChildJob.of(answer))
+
+    async def let_run(self, child: ChildJob, *, may: bool) -> None:
+        """Have Kueue hold a child Job back, or not any more.
+
+        Kueue starts a Job that it has let in again and again, whoever suspends it; its own word for
+        one that is to wait is its Workload's spec.active. Where there is no Kueue there is nothing
+        to tell it.
+        """
+        path = f"{queues.WORKLOADS}/namespaces/{child.id.namespace}/workloads"
+        selector = f"{queues.WORKLOAD_OF}={child.id.uid}"
+        try:
+            found = [item async for item in self._client.list(path, selector)]
+            for workload in found:
+                if workload.get("spec", {}).get("active", True) != may:
+                    name = workload["metadata"]["name"]
+                    await self._client.merge(f"{path}/{name}", {"spec": {"active": may}})
+        except (NotFound, Refused) as error:
+            logger.warning("Kueue's Workload not changed", extra={"error": str(error)})
 
     async def write_status(self, job: StoredJob, status: JsonObject) -> None:
         """Write the status of that very job, as it was when the decision was made.

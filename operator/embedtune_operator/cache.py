@@ -6,7 +6,8 @@ a watch, a listing and the answer to a patch may arrive in any order.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from embedtune_api.runtime import RUNTIME_KINDS
 from embedtune_operator.views import ChildJob, Identity, Pod, StoredJob, StoredRuntime
@@ -48,7 +49,10 @@ class Shelf(Generic[V]):
         return self._sequence
 
     def put(self, item: V) -> bool:
-        """Take an object in; whether it is news."""
+        """Take an object in; whether it is news, that is, anything that is looked at has changed.
+
+        Most of what is written into a Job's or a pod's status is nothing that decisions rest on.
+        """
         uid = item.id.uid
         if uid in self._graves:
             return False
@@ -58,7 +62,7 @@ class Shelf(Generic[V]):
         if held is not None and held.id.resource_version >= item.id.resource_version:
             return False
         self._items[uid] = item
-        return True
+        return held is None or not _alike(held, item)
 
     def remove(self, uid: str) -> V | None:
         """The object is deleted; what was held of it."""
@@ -73,6 +77,12 @@ class Shelf(Generic[V]):
     def unseen_since(self, sequence: int) -> list[V]:
         """Objects with no sighting after that one."""
         return [item for uid, item in self._items.items() if self._seen[uid] <= sequence]
+
+
+def _alike(held: _Viewed, item: _Viewed) -> bool:
+    """Whether two views of an object differ in nothing but its version."""
+    same_version = replace(item.id, resource_version=held.id.resource_version)
+    return bool(replace(cast(Any, item), id=same_version) == held)
 
 
 class Cache:

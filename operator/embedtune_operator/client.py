@@ -32,6 +32,10 @@ class Unavailable(ApiError):
     """The same call may succeed later, and may have succeeded now: 429, 5xx, no answer."""
 
 
+class NotLeading(Unavailable):
+    """The Lease is not held at this moment, so nothing was sent."""
+
+
 class Conflict(ApiError):
     """The object is another than the call was meant for (409)."""
 
@@ -114,7 +118,7 @@ class Client:
     ) -> JsonObject:
         api = await self._connection.present()
         if method != "GET" and not self._may_write():
-            raise Unavailable(f"{method} {path}: another replica leads")
+            raise NotLeading(f"{method} {path}: the Lease is not held")
         try:
             async with api.aiohttp_session.request(
                 method,

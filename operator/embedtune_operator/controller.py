@@ -12,7 +12,7 @@ from typing import Any
 
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
-from embedtune_operator.client import Conflict, NotFound, Refused, Unavailable
+from embedtune_operator.client import Conflict, NotFound, NotLeading, Refused, Unavailable
 from embedtune_operator.conditions import is_finished
 from embedtune_operator.decide import decide
 from embedtune_operator.names import FINALIZER, SIZER, child_name
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 LOOKS = 5
 """Decisions in one pass at most; each follows a fresh reading, so more means others interfere."""
+UNLED_AGAIN_S = 1.0
+"""After a write that was not sent for want of the Lease. On a busy machine a renewal can come late,
+and nobody else leads: what waits must not wait out the delays of failures then."""
 REFUSAL_FIRST_S, REFUSAL_LONGEST_S = 5, 300
 
 
@@ -89,6 +92,8 @@ class Controller:
         try:
             with self._telemetry.reconcile_seconds.time():
                 return await self._reconcile(uid)
+        except NotLeading:
+            return UNLED_AGAIN_S
         except Unavailable as error:
             raise RetryLater(str(error), error.retry_after_s) from error
 
@@ -138,16 +143,10 @@ class Controller:
         self, job: StoredJob, child: ChildJob | None, plan: Plan, now: datetime
     ) -> None:
         uid = job.id.uid
-        for manifest in plan.children:
-            try:
-                await self._applier.make(manifest)
-            except (Refused, NotFound) as error:
-                self._refuse(job, manifest["kind"], str(error), now)
-                raise _TryAgain from error
         if plan.children:
-            self._refusals.pop(uid, None)
-            if (seen := self._first_seen.pop(uid, None)) is not None:
-                self._telemetry.apply_seconds.observe(time.monotonic() - seen)
+            await self._make(job, plan, now)
+        if plan.may_run is not None and child is not None:
+            await self._applier.let_run(child, may=plan.may_run)
         if plan.child_patch is not None and child is not None:
             await self._applier.patch_child(child, plan.child_patch)
         # what the answer to a write got lost for must be told all the same
@@ -166,6 +165,17 @@ class Controller:
         if plan.delete:
             await self._applier.delete(job)
             logger.info("deleted after its TTL", extra=job.facts)
+
+    async def _make(self, job: StoredJob, plan: Plan, now: datetime) -> None:
+        for manifest in plan.children:
+            try:
+                await self._applier.make(manifest)
+            except (Refused, NotFound) as error:
+                self._refuse(job, manifest["kind"], str(error), now)
+                raise _TryAgain from error
+        self._refusals.pop(job.id.uid, None)
+        if (seen := self._first_seen.pop(job.id.uid, None)) is not None:
+            self._telemetry.apply_seconds.observe(time.monotonic() - seen)
 
     def _wrote(self, job: StoredJob, plan: Plan) -> None:
         status = plan.status or {}

@@ -19,7 +19,7 @@ from embedtune_operator.blueprint import Blueprint, Unresolved
 from embedtune_operator.conditions import conditions, is_finished
 from embedtune_operator.failures import failures_of, unknown_yet
 from embedtune_operator.findings import find
-from embedtune_operator.manifests import child_job, config_map, sizer_job
+from embedtune_operator.manifests import child_job, config_map, service, sizer_job
 from embedtune_operator.names import FINALIZER, child_name
 from embedtune_operator.observe import Observed
 from embedtune_operator.plan import Plan
@@ -73,6 +73,7 @@ def _go_on(stored: StoredJob, current: JsonObject, scene: Scene, finding: Findin
         plan,
         children=_children(scene, finding, status) if finding.make else (),
         child_patch=_child_patch(scene, finding),
+        may_run=_may_run(scene),
     )
 
 
@@ -84,7 +85,9 @@ def _children(scene: Scene, finding: Finding, status: FineTuneJobStatus) -> tupl
         return config_map(scene.job), sizer_job(made_by)
     if status.memory is not None:
         made_by = replace(made_by, memory=status.memory)
-    return config_map(scene.job), child_job(made_by, scene.attempt + finding.follow)
+    child = child_job(made_by, scene.attempt + finding.follow)
+    between = (service(scene.job),) if scene.nodes > 1 else ()
+    return config_map(scene.job), *between, child
 
 
 def _finished(stored: StoredJob, current: JsonObject, observed: Observed, now: datetime) -> Plan:
@@ -242,9 +245,23 @@ def _child_patch(scene: Scene, finding: Finding) -> JsonObject | None:
     if child.active_deadline_s != deadline_s:
         spec["activeDeadlineSeconds"] = deadline_s
     # whom a queue holds back is the queue's to let go
-    if child.suspend != job.spec.suspend and not (child.suspend and scene.queue):
+    if child.suspend != job.spec.suspend and not (child.suspend and child.queue):
         spec["suspend"] = job.spec.suspend
     return {"spec": spec} if spec else None
+
+
+def _may_run(scene: Scene) -> bool | None:
+    """What Kueue is to be told of the child Job: what the user wants, when that changes.
+
+    It may let a Job in that the user has just suspended: then it is told again.
+    """
+    child, suspend = scene.observed.child, scene.job.spec.suspend
+    if child is None or child.queue is None or child.ended or child.id.deleting is not None:
+        return None
+    known = scene.before.state == "Suspended"
+    if suspend:
+        return None if known and child.suspend else False
+    return True if known else None
 
 
 def _ttl_patch(job: FineTuneJob, child: ChildJob | None) -> JsonObject | None:

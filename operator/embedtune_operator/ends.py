@@ -12,7 +12,11 @@ from embedtune_operator.suspension import GOES_ON
 
 def trainer_done(scene: Scene) -> Finding | None:
     """A pod ended well; it is believed only with a model in the place that the job gives."""
-    done = [p for p in scene.observed.pods if p.terminated and p.terminated.exit_code == 0]
+    done = [
+        pod
+        for pod in scene.observed.pods
+        if pod.first and pod.terminated and pod.terminated.exit_code == 0
+    ]
     if not done or done[-1].terminated is None:
         return None
     pod, uri = done[-1].id.name, scene.job.output_uri
@@ -91,7 +95,12 @@ def _told_to_go(scene: Scene) -> bool:
     if failure is not None and is_final(failure):
         return False
     # a pod that a suspension took is no failure, and what else failed was no reason to give up
-    return scene.before.reason in (reasons.SUSPENDING, reasons.SUSPENDED, reasons.RESUMED)
+    return scene.before.reason in (
+        reasons.SUSPENDING,
+        reasons.SUSPENDED,
+        reasons.RESUMED,
+        reasons.QUEUED,
+    )
 
 
 def twice(quantity: str) -> str:

@@ -8,9 +8,11 @@ from embedtune_api import contract, reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.status import LastFailure
-from embedtune_operator.views import ChildJob, Pod, Terminated
+from embedtune_operator.views import ChildJob, Pod, Terminated, parse_time
 
 TAIL_CHARACTERS = 2000
+WITHIN_S = 120
+"""Longest that the pods of several nodes, told to go together, differ in going."""
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _NODE_REASONS = ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting")
 
@@ -42,19 +44,54 @@ def train_result(message: str) -> TrainResult:
 def failures_of(child: ChildJob | None, pods: Sequence[Pod]) -> list[LastFailure]:
     """Why attempts of the present child Job failed, oldest first.
 
-    A pod that was deleted because of the deadline or a suspension has not failed by itself.
+    A pod that was deleted because of the deadline or a suspension has not failed by itself, and one
+    of several nodes that ended since another did has not, either.
     """
     if child is None:
         return []
     ended = child.condition("Failed", "FailureTarget")
     by_deadline = ended is not None and ended.reason == "DeadlineExceeded"
-    found = []
+    found: list[tuple[Pod, LastFailure]] = []
     for pod in pods:
         failure = failure_of(pod)
         taken = by_deadline or child.suspended_away(pod)
         if failure is not None and not (taken and failure.reason == reasons.POD_DELETED):
-            found.append(failure)
-    return found
+            found.append((pod, failure))
+    newest = {pod.index: pod.id.uid for pod in pods}
+    lost = {pod.id.uid for pod, failure in found if _has_lost_a_peer(failure)}
+    if len(newest) == child.nodes and lost >= set(newest.values()):
+        # each of them waited for another: what failed is what was between them
+        lost -= {newest[min(newest, key=lambda index: index or 0)]}
+    return _causes([(pod, failure) for pod, failure in found if pod.id.uid not in lost])
+
+
+def _causes(found: Sequence[tuple[Pod, LastFailure]]) -> list[LastFailure]:
+    """Of pods that went together the one that went first; oldest first."""
+    kept: list[tuple[Pod, LastFailure]] = []
+    for pod, failure in found:
+        same = next(
+            (i for i, (a, b) in enumerate(kept) if _went_together(pod, failure, a, b)), None
+        )
+        if same is None:
+            kept.append((pod, failure))
+        elif (failure.time or "") < (kept[same][1].time or ""):
+            kept[same] = (pod, failure)
+    return [failure for _, failure in kept]
+
+
+def _has_lost_a_peer(failure: LastFailure) -> bool:
+    """Whether a pod ended well by itself, since another of its job had ended."""
+    return failure.reason == reasons.PEER_LOST and failure.exit_code == ExitCode.INTERRUPTED
+
+
+def _went_together(pod: Pod, failure: LastFailure, other: Pod, earlier: LastFailure) -> bool:
+    """Whether two nodes' pods ran beside each other and failed within WITHIN_S."""
+    times = [parse_time(failure.time), parse_time(earlier.time)]
+    if pod.index == other.index or times[0] is None or times[1] is None:
+        return False
+    first = min(failure.time or "", earlier.time or "")
+    beside = max(pod.id.created, other.id.created) <= first
+    return beside and abs((times[0] - times[1]).total_seconds()) <= WITHIN_S
 
 
 def unknown_yet(
@@ -145,7 +182,8 @@ def _trainers_word(ended: Terminated) -> tuple[str, str]:
         failure = train_result(ended.message).failure
     except NoResult:
         failure = None
-    if failure is not None:
+    peer = failure is not None and failure.reason == reasons.PEER_LOST
+    if failure is not None and (not peer or ended.exit_code == ExitCode.INTERRUPTED):
         return failure.reason if _REASON.fullmatch(failure.reason) else reason, failure.message
     words = ended.message.strip() or "it left no message; `kubectl logs` of the pod may say more"
     return reason, f"the trainer ended with exit code {ended.exit_code}: {words}"

@@ -27,7 +27,7 @@ from embedtune_operator.progressing import (
 )
 from embedtune_operator.scene import Check, Finding, Scene
 from embedtune_operator.sizing import sizing, too_large
-from embedtune_operator.suspension import resuming, suspended
+from embedtune_operator.suspension import queued, resuming, suspended
 from embedtune_operator.views import parse_time
 
 CHECKS: tuple[Check, ...] = (
@@ -43,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     sizing,
     too_large,
     no_child,
+    queued,
     resuming,
     pod_deleted,
     missing_config,
@@ -69,6 +70,8 @@ def _within_deadline(scene: Scene, found: Finding) -> Finding:
     limit = scene.job.spec.run_policy.pending_deadline_seconds
     if limit is None or found.state != "Pending" or found.confirm:
         return found
+    if found.reason == reasons.QUEUED:  # a queue is for waiting
+        return found
     left = limit - _waited_s(scene)
     if left > 0:
         return replace(found, again_after_s=min(left, found.again_after_s or left))
@@ -85,10 +88,15 @@ def _within_deadline(scene: Scene, found: Finding) -> Finding:
 
 
 def _waited_s(scene: Scene) -> float:
-    """Seconds since the job last ran or was suspended, or else since it was first seen."""
+    """Seconds since the job last ran or was suspended, or else since it was first seen.
+
+    They begin anew when Kueue lets its Job in, which is a resumption of that Job.
+    """
     stood = [c for c in map(scene.stood, ("Running", "Suspended")) if c is not None]
     if any(condition.status == "True" for condition in stood):
         return 0.0
-    times = [parse_time(condition.last_transition_time) for condition in stood]
+    child = scene.observed.child
+    stamps = [condition.last_transition_time for condition in stood]
+    times = [parse_time(stamp) for stamp in (*stamps, child.resumed if child else None)]
     since = max((time for time in times if time is not None), default=scene.now)
     return (scene.now - since).total_seconds()

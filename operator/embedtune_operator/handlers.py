@@ -17,6 +17,7 @@ from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.names import CHILD_SELECTOR
 from embedtune_operator.settings import Settings
+from embedtune_operator.stateless import NoDiffs, NoProgress
 from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 from embedtune_operator.watching import Watched
 
@@ -135,6 +136,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     ours.posting.enabled = False
     ours.scanning.disabled = True  # neither namespaces nor CRDs are listed
     ours.peering.standalone = True
+    ours.persistence.diffbase_storage = NoDiffs()
+    ours.persistence.progress_storage = NoProgress()
     ours.watching.server_timeout = settings.watch_timeout_s
     ours.watching.inactivity_timeout = settings.watch_timeout_s + 5.0
     ours.watching.chunk_size = 100  # whole objects are held for a page at a time

@@ -6,17 +6,18 @@ from typing import Any
 
 from embedtune_api import API_VERSION, KIND, contract
 from embedtune_api.job import FineTuneJob
+from embedtune_operator import nodes, queues
 from embedtune_operator.blueprint import Blueprint
 from embedtune_operator.names import (
     LABEL_COMPONENT,
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
     LABEL_MANAGED_BY,
-    LABEL_QUEUE,
     MANAGER,
     SIZER,
     child_name,
     remover_name,
+    service_name,
     sizer_name,
 )
 from embedtune_operator.pod import pod_template, remover_template, sizer_template
@@ -73,8 +74,7 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
     job = made_by.job
     meta, policy = job.metadata, job.spec.run_policy
     spec: JsonObject = {
-        "completions": 1,
-        "parallelism": 1,
+        **nodes.job_parts(job),
         "backoffLimit": policy.backoff_limit,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
@@ -84,14 +84,37 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
                 _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
         },
-        "template": pod_template(made_by, labels(job), child_name(meta.name, meta.uid)),
+        "template": nodes.met(
+            pod_template(made_by, _pod_metadata(job), child_name(meta.name, meta.uid)),
+            job,
+            child_name(meta.name, meta.uid, attempt),
+        ),
     }
     if policy.active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = policy.active_deadline_seconds
     metadata = _metadata(job, child_name(meta.name, meta.uid, attempt))
-    if made_by.runtime.queue_name is not None:
-        metadata["labels"] |= {LABEL_QUEUE: made_by.runtime.queue_name}
+    queued = queues.job_labels(meta.labels, made_by.runtime.queue_name)
+    metadata["labels"] = queued | metadata["labels"]
+    if annotations := queues.job_annotations(meta.annotations):
+        metadata["annotations"] = annotations
+    if queues.QUEUE in queued:
+        spec["suspend"] = True
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def service(job: FineTuneJob) -> JsonObject:
+    """The headless Service by which the pods of several nodes find each other."""
+    meta = job.metadata
+    selector = {
+        LABEL_JOB_UID: meta.uid,
+        "app.kubernetes.io/component": labels(job)["app.kubernetes.io/component"],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(job, service_name(meta.name, meta.uid)),
+        "spec": nodes.service_spec(selector),
+    }
 
 
 def sizer_job(made_by: Blueprint) -> JsonObject:
@@ -153,6 +176,15 @@ def _on_exit(action: str, codes: Iterable[int]) -> JsonObject:
             "values": [int(code) for code in codes],
         },
     }
+
+
+def _pod_metadata(job: FineTuneJob) -> JsonObject:
+    """Labels and annotations of the training pods."""
+    meta = job.metadata
+    found: JsonObject = {"labels": queues.pod_labels(meta.labels) | labels(job)}
+    if annotations := queues.pod_annotations(meta.annotations):
+        found["annotations"] = annotations
+    return found
 
 
 def _metadata(job: FineTuneJob, name: str) -> JsonObject:

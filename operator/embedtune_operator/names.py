@@ -17,10 +17,10 @@ SIZER: Final = "sizer"
 """Component of the Job and the pods that find out what a job needs."""
 LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
-LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
-"""Kueue's, on a child Job that waits in one of its queues."""
 CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_JOB_UID}"
 """What the operator's children, and nothing else, are found by."""
+LABEL_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+"""Kubernetes' label on the pods of an Indexed Job: which node it is of the job's, from 0."""
 FINALIZER: Final = f"{GROUP}/remove-model"
 """On a FineTuneJob whose model goes with it."""
 ATTEMPTS_MAX: Final = 9
@@ -44,6 +44,11 @@ def attempt_of(name: str | None, job_name: str, job_uid: str) -> int:
     """Which attempt the Job of this name is; 1 for a name that is none of this FineTuneJob's."""
     attempts = range(2, ATTEMPTS_MAX + 1)
     return next((n for n in attempts if child_name(job_name, job_uid, n) == name), 1)
+
+
+def service_name(job_name: str, job_uid: str) -> str:
+    """Name of the Service that gives the pods of several nodes their names; a letter is first."""
+    return f"ftj-{child_name(job_name, job_uid)}"
 
 
 def sizer_name(job_name: str, job_uid: str) -> str:

@@ -78,7 +78,7 @@ def observe(
         pods = tuple(pod for pod in pods if pod.owner == child.id.uid)
     else:
         pods = tuple(pod for pod in pods if pod not in removing)
-    running = [pod for pod in pods if pod.running]
+    running = [pod for pod in pods if pod.running and pod.first]
     return Observed(
         child=child,
         pods=pods,

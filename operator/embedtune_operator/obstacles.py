@@ -4,6 +4,7 @@ from embedtune_api import reasons
 from embedtune_operator.blueprint import Unresolved
 from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
 from embedtune_operator.suspension import suspended
+from embedtune_operator.views import Condition, Pod
 
 
 def unresolved(scene: Scene) -> Finding | None:
@@ -34,18 +35,24 @@ def refused(scene: Scene) -> Finding | None:
 
 def missing_config(scene: Scene) -> Finding | None:
     """The kubelet cannot put the container together."""
-    waiting = scene.current.waiting if scene.current else None
-    if waiting is None or waiting.reason not in (
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    ):
+    pod, waiting = _waits(
+        scene, "CreateContainerConfigError", "CreateContainerError", "RunContainerError"
+    )
+    if pod is None or waiting is None:
         return None
     return stuck(
         reasons.CONTAINER_CONFIG_ERROR,
-        f"the pod cannot start: {waiting.message or waiting.reason}"
+        f"{pod.node_said}the pod cannot start: {waiting.message or waiting.reason}"
         f"{_secret_hint(scene, waiting.message)}",
     )
+
+
+def _waits(scene: Scene, *why: str) -> tuple[Pod, Condition] | tuple[None, None]:
+    """The first pod whose container waits for one of these reasons, and what is said of it."""
+    for pod in scene.going:
+        if pod.waiting is not None and pod.waiting.reason in why:
+            return pod, pod.waiting
+    return None, None
 
 
 def _secret_hint(scene: Scene, message: str) -> str:
@@ -73,15 +80,16 @@ def _secret_hint(scene: Scene, message: str) -> str:
 
 def image_missing(scene: Scene) -> Finding | None:
     """The kubelet cannot pull the image."""
-    waiting = scene.current.waiting if scene.current else None
-    if waiting is None or waiting.reason not in (
+    pod, waiting = _waits(
+        scene,
         "ErrImagePull",
         "ImagePullBackOff",
         "InvalidImageName",
         "ErrImageNeverPull",
         "ImageInspectError",
         "RegistryUnavailable",
-    ):
+    )
+    if pod is None or waiting is None:
         return None
     if waiting.reason == "ImagePullBackOff" and scene.before.reason == reasons.IMAGE_PULL_FAILED:
         # error and back-off alternate for ever, and only the error says what is wrong
@@ -90,8 +98,8 @@ def image_missing(scene: Scene) -> Finding | None:
             return stuck(reasons.IMAGE_PULL_FAILED, stands)
     return stuck(
         reasons.IMAGE_PULL_FAILED,
-        f"the trainer's image cannot be pulled: {waiting.message or waiting.reason}."
-        f" {_image_hint(scene)}",
+        f"{pod.node_said}the trainer's image cannot be pulled:"
+        f" {waiting.message or waiting.reason}. {_image_hint(scene)}",
     )
 
 
@@ -110,11 +118,11 @@ def _image_hint(scene: Scene) -> str:
 
 def unschedulable(scene: Scene) -> Finding | None:
     """No node can take the pod."""
-    pod = scene.current
-    if pod is None or not pod.unschedulable:
+    pod = next((pod for pod in scene.going if pod.unschedulable), None)
+    if pod is None:
         return None
     return pending(
         reasons.UNSCHEDULABLE,
-        f"no node can take the pod: {pod.unschedulable} Add or free capacity, or make the job"
-        " again with less in spec.resources",
+        f"{pod.node_said}no node can take the pod: {pod.unschedulable} Add or free capacity, or"
+        " make the job again with less in spec.resources",
     )

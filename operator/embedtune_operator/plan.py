@@ -16,6 +16,8 @@ class Plan:
     """Children to make, each to be in place before the next."""
     child_patch: JsonObject | None = None
     """Merge patch for the child Job, for the few fields that may change in its life."""
+    may_run: bool | None = None
+    """Whether Kueue may run the child Job; None: as it was told."""
     status: JsonObject | None = None
     """The status to write; None if it stands as it should."""
     events: tuple[Turn, ...] = ()

@@ -16,6 +16,7 @@ from embedtune_api.loggers import ENV_MLFLOW, ENV_WANDB
 from embedtune_api.quantity import parse_quantity
 from embedtune_api.runtime import Toleration
 from embedtune_operator.blueprint import Blueprint
+from embedtune_operator.nodes import command
 from embedtune_operator.podpatch import patched
 
 JsonObject = dict[str, Any]
@@ -31,7 +32,7 @@ SIZER_LIMITS = {"cpu": "1", "memory": "2Gi"}
 REMOVER_LIMITS = {"cpu": "500m", "memory": "512Mi"}
 
 
-def pod_template(made_by: Blueprint, labels: dict[str, str], config_map: str) -> JsonObject:
+def pod_template(made_by: Blueprint, metadata: JsonObject, config_map: str) -> JsonObject:
     """The template of the child Job's pods."""
     job, runtime, chosen = made_by.job, made_by.runtime, made_by.resource_class
     limits = _limits(made_by)
@@ -43,7 +44,7 @@ def pod_template(made_by: Blueprint, labels: dict[str, str], config_map: str) ->
         ),
     ]
     container = _container(made_by, limits) | {
-        "command": ["python3", "-m", "embedtune_trainer"],
+        "command": command(job, made_by.gpus),
         "env": _environment(made_by, limits) + _hub_key(job) + _loggers_keys(job),
         "ports": [{"name": "metrics", "containerPort": contract.METRICS_PORT}],
         "volumeMounts": [
@@ -72,7 +73,7 @@ def pod_template(made_by: Blueprint, labels: dict[str, str], config_map: str) ->
         *_dumped(runtime.tolerations + chosen.tolerations),
     ]:
         spec["tolerations"] = tolerations
-    template = {"metadata": {"labels": labels}, "spec": spec}
+    template = {"metadata": metadata, "spec": spec}
     return patched(template, runtime.pod_template_patch)
 
 
@@ -217,12 +218,13 @@ def _dumped(tolerations: Iterable[Toleration]) -> list[JsonObject]:
 
 def _environment(made_by: Blueprint, limits: dict[str, str]) -> list[JsonObject]:
     storage = made_by.job.spec.storage
+    processes = made_by.job.spec.parallelism.processes(made_by.gpus)
     values = {
         "HOME": contract.WORK_DIR,
         "TMPDIR": contract.WORK_DIR,
         "PYTHONUNBUFFERED": "1",
         # left alone, torch starts a thread for each of the node's cores and they take turns
-        "OMP_NUM_THREADS": str(max(1, math.ceil(parse_quantity(limits["cpu"])))),
+        "OMP_NUM_THREADS": str(max(1, math.ceil(parse_quantity(limits["cpu"]) / processes))),
         contract.ENV_ENDPOINT: storage.endpoint or made_by.s3_endpoint,
         contract.ENV_REGION: storage.region or made_by.s3_region,
         contract.ENV_ALLOW_PRIVATE: "1" if made_by.private_addresses else None,

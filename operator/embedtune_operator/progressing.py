@@ -3,6 +3,7 @@
 from embedtune_api import reasons
 from embedtune_operator.failures import failure_of, is_final
 from embedtune_operator.scene import Finding, Scene, confirm, pending
+from embedtune_operator.suspension import let_go
 from embedtune_operator.views import parse_time
 
 NO_POD_AFTER_S = 10.0
@@ -18,11 +19,11 @@ def child_going(scene: Scene) -> Finding | None:
         return pending(
             reasons.CHILD_DELETED, f"the Job {name} is being deleted; it is made again after that"
         )
-    if child is None and scene.current is not None:
+    if child is None and scene.going:
         return pending(
             reasons.CHILD_DELETED,
             f"the Job {name} was deleted; it is made again when its pod"
-            f" {scene.current.id.name} has ended",
+            f" {scene.going[0].id.name} has ended",
         )
     return None
 
@@ -44,8 +45,8 @@ def no_child(scene: Scene) -> Finding | None:
 
 def pod_deleted(scene: Scene) -> Finding | None:
     """The running pod has been told to go."""
-    pod = scene.current
-    if pod is None or pod.id.deleting is None:
+    pod = next((pod for pod in scene.going if pod.id.deleting is not None), None)
+    if pod is None:
         return None
     if _deadline_passed(scene):
         return Finding("Pending", reasons.RETRYING, "", hold=True, again_after_s=VERDICT_WITHIN_S)
@@ -53,8 +54,8 @@ def pod_deleted(scene: Scene) -> Finding | None:
     return Finding(
         "Pending",
         reasons.RETRYING,
-        f"{cause.message if cause else 'the pod goes'}; another is made when it is gone, and"
-        " goes on from the last checkpoint",
+        f"{pod.node_said}{cause.message if cause else 'the pod goes'}; another is made when it is"
+        " gone, and goes on from the last checkpoint",
     )
 
 
@@ -69,32 +70,41 @@ def _deadline_passed(scene: Scene) -> bool:
 
 
 def pod_pending(scene: Scene) -> Finding | None:
-    """The pod is on its way."""
-    pod = scene.current
-    if pod is None or pod.running:
+    """A pod is on its way."""
+    pod = next((pod for pod in scene.going if not pod.running), None)
+    if pod is None:
         return None
     if not pod.node:
-        return pending(reasons.POD_PENDING, f"the pod {pod.id.name} waits for a node")
+        return pending(
+            reasons.POD_PENDING, f"{pod.node_said}the pod {pod.id.name} waits for a node"
+        )
     waits = pod.waiting.reason if pod.waiting else ""
     detail = f" ({waits})" if waits not in ("", "ContainerCreating", "PodInitializing") else ""
     return pending(
-        reasons.POD_PENDING, f"the pod {pod.id.name} is being started on node {pod.node}{detail}"
+        reasons.POD_PENDING,
+        f"{pod.node_said}the pod {pod.id.name} is being started on node {pod.node}{detail}",
     )
 
 
 def training(scene: Scene) -> Finding | None:
-    """The trainer runs."""
-    pod = scene.current
-    if pod is None:
+    """The trainer runs, on all nodes."""
+    if len(scene.going) < scene.nodes:
         return None
-    return Finding(
-        "Running", reasons.TRAINING, f"the trainer runs in pod {pod.id.name}", running=True
-    )
+    name = scene.going[0].id.name
+    where = f"pod {name}" if scene.nodes == 1 else f"{scene.nodes} pods, the first of them {name}"
+    return Finding("Running", reasons.TRAINING, f"the trainer runs in {where}", running=True)
 
 
 def between_attempts(scene: Scene) -> Finding | None:
     """An attempt failed, and the Job controller has not made the next pod yet."""
     failure, child = scene.failure, scene.observed.child
+    gone = [p for p in scene.observed.pods if p.phase == "Failed" and p.id.deleting is None]
+    if failure is None and scene.nodes > 1 and gone:
+        return pending(
+            reasons.RETRYING,
+            "the pods end together, since one of them has ended or did not come; all of them are"
+            " made anew, and go on from the last checkpoint",
+        )
     if failure is None and not (child is not None and child.failed):
         return None
     failure = failure or scene.before.last_failure
@@ -111,17 +121,19 @@ def between_attempts(scene: Scene) -> Finding | None:
 
 
 def no_pod(scene: Scene) -> Finding | None:
-    """The child Job is there, its pod is not."""
+    """The child Job is there, its pod is not, or not all of them are."""
     child, name = scene.observed.child, scene.child_name
     begun = parse_time(child.resumed or child.id.created) if child else None
-    reason = reasons.RESUMED if child is not None and child.resumed else reasons.CREATED
+    resumed = child is not None and child.resumed is not None and child.queue is None
+    reason = reasons.RESUMED if resumed else reasons.CREATED
     age = (scene.now - begun).total_seconds() if begun else 0.0
     if age < NO_POD_AFTER_S:
         again = NO_POD_AFTER_S - age + 0.1
-        message = f"the Job {name} is {'resumed' if reason == reasons.RESUMED else 'made'}"
+        message = f"the Job {name} is {let_go(child) if child and child.resumed else 'made'}"
         return Finding("Pending", reason, f"{message} and will start a pod", again_after_s=again)
+    has = f"{len(scene.going)} of its {scene.nodes} pods" if scene.going else "no pod yet"
     return pending(
         reason,
-        f"the Job {name} has no pod yet; `kubectl describe job {name} -n"
+        f"the Job {name} has {has}; `kubectl describe job {name} -n"
         f" {scene.job.metadata.namespace}` says why, most often a quota or an admission policy",
     )

@@ -76,15 +76,19 @@ def _made_by(stored: StoredJob, settings: Settings) -> Blueprint:
 
 def _next(made_by: Blueprint, observed: Observed, now: datetime) -> Plan:
     """The next step: the trainer ends, then another pod removes what it wrote."""
+    child = observed.child
+    # what its queue let in would write again
+    may_run = False if child is not None and child.queue and not child.ended else None
     if _may_write(observed):
-        child = observed.child
         told = child is None or child.suspend or child.ended
-        return Plan() if told else Plan(child_patch={"spec": {"suspend": True}})
+        if told:
+            return Plan()
+        return Plan(child_patch={"spec": {"suspend": True}}, may_run=may_run)
     if observed.remover is not None:
         return Plan()
     if observed.refusal is not None and now < observed.refusal.retry_at:
         return Plan(again_after_s=(observed.refusal.retry_at - now).total_seconds())
-    return Plan(children=(remover_job(made_by),))
+    return Plan(children=(remover_job(made_by),), may_run=may_run)
 
 
 def _may_write(observed: Observed) -> bool:
@@ -96,7 +100,7 @@ def _may_write(observed: Observed) -> bool:
         child is None
         or child.ended
         or child.id.deleting
-        or child.condition("Suspended") is not None
+        or (child.suspend and child.condition("Suspended") is not None)
     )
 
 

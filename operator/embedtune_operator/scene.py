@@ -46,14 +46,15 @@ class Scene:
         return child_name(self.job.metadata.name, self.job.metadata.uid, self.attempt)
 
     @property
-    def queue(self) -> str | None:
-        """The queue that decides when the child Job may have pods."""
-        return self.made_by.runtime.queue_name if isinstance(self.made_by, Blueprint) else None
+    def nodes(self) -> int:
+        """How many pods train together."""
+        return self.job.spec.parallelism.nodes
 
     @property
-    def current(self) -> Pod | None:
-        """The pod of the attempt that goes on."""
-        return next((pod for pod in reversed(self.observed.pods) if not pod.finished), None)
+    def going(self) -> tuple[Pod, ...]:
+        """The pods of the attempt that goes on, by node: of each the newest that has not ended."""
+        newest = {pod.index: pod for pod in self.observed.pods if not pod.finished}
+        return tuple(newest[index] for index in sorted(newest, key=lambda index: index or 0))
 
     def stood(self, kind: str) -> Condition | None:
         """A condition of the status as it stands."""

@@ -82,7 +82,7 @@ class Scraper:
         connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
             while True:
-                running = [pod for pod in pods() if pod.running and pod.ip]
+                running = [pod for pod in pods() if pod.running and pod.ip and pod.first]
                 await self.once(session, running)
                 await asyncio.sleep(self._interval_s)
 

@@ -6,13 +6,14 @@ which has its grace period to write a checkpoint, and makes another one on resum
 
 from embedtune_api import reasons
 from embedtune_operator.scene import Finding, Scene, pending
+from embedtune_operator.views import ChildJob
 
 
 def suspended(scene: Scene) -> Finding | None:
     """The user wants no pod."""
     if not scene.job.spec.suspend:
         return None
-    child, pod = scene.observed.child, scene.current
+    child, pod = scene.observed.child, next(iter(scene.going), None)
     if pod is not None:
         return Finding(
             "Suspended",
@@ -29,23 +30,43 @@ def suspended(scene: Scene) -> Finding | None:
 GOES_ON = "spec.suspend is true: no pod runs. With false the job goes on from its last checkpoint"
 
 
+def queued(scene: Scene) -> Finding | None:
+    """Kueue holds the child Job: it has not let it in, or has taken its pods for another job."""
+    child = scene.observed.child
+    if child is None or child.queue is None or not child.suspend:
+        return None
+    where = f"`kubectl get workloads -n {scene.job.metadata.namespace}` says where it stands"
+    if scene.going:
+        return pending(
+            reasons.QUEUED,
+            f"Kueue has suspended the Job {scene.child_name}: its pod {scene.going[0].id.name}"
+            " writes a checkpoint and ends. The job goes on from there when the queue"
+            f" {child.queue} lets it in again; {where}",
+        )
+    return pending(
+        reasons.QUEUED,
+        f"the queue {child.queue} has not let the Job {scene.child_name} in yet; {where}",
+    )
+
+
+def let_go(child: ChildJob) -> str:
+    """What has been done to a Job that was suspended."""
+    return "resumed" if child.queue is None else f"let in by the queue {child.queue}"
+
+
 def resuming(scene: Scene) -> Finding | None:
     """The user wants a pod again, and the Job controller has yet to make it."""
-    child, pod = scene.observed.child, scene.current
+    child = scene.observed.child
     if child is None:
         return None
-    if pod is not None and child.suspended_away(pod):
+    reason = reasons.RESUMED if child.queue is None else reasons.CREATED
+    pod = next((pod for pod in scene.going if child.suspended_away(pod)), None)
+    if pod is not None:
         return pending(
-            reasons.RESUMED,
+            reason,
             f"the pod {pod.id.name} still writes its checkpoint; another is made when it has"
             " ended, and goes on from there",
         )
-    if pod is None and child.suspend and scene.queue:
-        return pending(
-            reasons.QUEUED,
-            f"the queue {scene.queue} has not let the Job {scene.child_name} in yet;"
-            f" `kubectl get workloads -n {scene.job.metadata.namespace}` says where it stands",
-        )
-    if pod is None and child.suspended:
-        return pending(reasons.RESUMED, f"the Job {scene.child_name} is resumed")
+    if not scene.going and child.suspended:
+        return pending(reason, f"the Job {scene.child_name} is {let_go(child)}")
     return None

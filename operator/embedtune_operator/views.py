@@ -13,7 +13,13 @@ from typing import Any
 
 from embedtune_api import contract
 from embedtune_api.runtime import RuntimeKind
-from embedtune_operator.names import LABEL_COMPONENT, LABEL_JOB_NAME, LABEL_JOB_UID
+from embedtune_operator import queues
+from embedtune_operator.names import (
+    LABEL_COMPONENT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    LABEL_JOB_UID,
+)
 
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
@@ -84,7 +90,8 @@ class StoredJob:
         body = {
             "apiVersion": raw.get("apiVersion"),
             "kind": raw.get("kind"),
-            "metadata": {k: meta.get(k) for k in ("name", "namespace", "uid", "generation")},
+            "metadata": {k: meta.get(k) for k in ("name", "namespace", "uid", "generation")}
+            | {k: queues.handed_on(meta.get(k)) for k in ("labels", "annotations")},
             "spec": raw.get("spec"),
         }
         return cls(
@@ -169,8 +176,12 @@ class ChildJob:
     started: str | None
     suspend: bool
     """spec.suspend, which the Job controller follows."""
+    queue: str | None
+    """The queue that Kueue starts it from; spec.suspend is Kueue's then."""
     resumed: str | None
     """When it was last resumed from a suspension."""
+    nodes: int
+    """spec.completions: how many pods train together."""
     backoff_limit: int | None
     active_deadline_s: int | None
     ttl_s: int | None
@@ -187,7 +198,9 @@ class ChildJob:
             failed=status.get("failed", 0),
             started=status.get("startTime"),
             suspend=bool(spec.get("suspend")),
+            queue=raw["metadata"].get("labels", {}).get(queues.QUEUE),
             resumed=_resumed(status),
+            nodes=spec.get("completions") or 1,
             backoff_limit=spec.get("backoffLimit"),
             active_deadline_s=spec.get("activeDeadlineSeconds"),
             ttl_s=spec.get("ttlSecondsAfterFinished"),
@@ -233,6 +246,8 @@ class Pod:
     """uid of the batch/v1 Job, empty if it was orphaned."""
     job_uid: str
     job_name: str
+    index: int | None
+    """Which node it is of a job with several, from 0."""
     component: str
     """What it is for; see names."""
     phase: str
@@ -263,6 +278,7 @@ class Pod:
             owner=_controller(raw),
             job_uid=raw["metadata"].get("labels", {}).get(LABEL_JOB_UID, ""),
             job_name=raw["metadata"].get("labels", {}).get(LABEL_JOB_NAME, ""),
+            index=_index(raw),
             component=raw["metadata"].get("labels", {}).get(LABEL_COMPONENT, ""),
             phase=status.get("phase", "Pending"),
             reason=status.get("reason", ""),
@@ -282,6 +298,16 @@ class Pod:
         )
 
     @property
+    def first(self) -> bool:
+        """Whether it is the one that reports, writes checkpoints and has the result."""
+        return not self.index
+
+    @property
+    def node_said(self) -> str:
+        """Which node it is, at the begin of a message; empty where there is one."""
+        return "" if self.index is None else f"node {self.index}: "
+
+    @property
     def finished(self) -> bool:
         """Whether it will never run again."""
         return self.phase in ("Succeeded", "Failed") or self.terminated is not None
@@ -290,6 +316,11 @@ class Pod:
     def running(self) -> bool:
         """Whether the trainer works in it."""
         return not self.finished and self.phase == "Running" and self.waiting is None
+
+
+def _index(raw: Raw) -> int | None:
+    text = str(raw["metadata"].get("labels", {}).get(LABEL_INDEX, ""))
+    return int(text) if text.isdecimal() else None
 
 
 def _terminated(ended: Raw) -> Terminated:

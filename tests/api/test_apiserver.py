@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from embedtune_api.base import InvalidJob
 from embedtune_api.job import FineTuneJob
 from embedtune_api.spec import Training
 from tests.api.cases import ACCEPTED, MINIMAL, REFUSED, Case
@@ -66,6 +67,8 @@ def stored(kubectl: Kubectl) -> Iterator[str]:
         {"storage": {"secretRef": {"name": "other"}}},
         {"storage": {"secretRef": None}},
         {"resources": {"gpus": 1}},
+        {"parallelism": {"nodes": 2}},
+        {"parallelism": {"processesPerNode": 2}},
         {"runtime": {"name": "gpu"}},
     ],
     ids=json.dumps,
@@ -91,6 +94,23 @@ def test_neither_can_the_runtime(change: dict[str, Any] | None, kubectl: Kubectl
     suspend = json.dumps({"spec": {"suspend": True}})
     kubectl("patch", "ftj", "by-runtime", "--type=merge", "-p", suspend)
     kubectl("delete", "ftj", "by-runtime")
+
+
+def test_with_several_nodes_a_name_is_shorter(kubectl: Kubectl) -> None:
+    """It names their hosts, with a number behind it."""
+    job = copy.deepcopy(MINIMAL)
+    job["spec"]["parallelism"] = {"nodes": 2}
+    for length in (49, 50):
+        job["metadata"]["name"] = "a" * length
+        done = kubectl(*DRY_RUN, stdin=json.dumps(job), check=False)
+        fits = length == 49
+        assert (done.returncode == 0) == fits
+        assert ("at most 49 characters with several nodes" in done.stderr) != fits
+        if fits:
+            FineTuneJob.parse(job)
+        else:
+            with pytest.raises(InvalidJob, match="at most 49 characters"):
+                FineTuneJob.parse(job)
 
 
 def test_neither_can_what_the_pod_was_given_of_the_run_policy(

@@ -13,6 +13,17 @@ def test_older_word_is_no_news() -> None:
     assert held.failed == 1
 
 
+def test_a_new_version_in_which_nothing_that_counts_has_changed_is_no_news() -> None:
+    cache = Cache()
+    assert cache.put_child(child(version=20))
+    assert not cache.put_child(child(version=21))
+    held = cache.child_of(UID, CHILD)
+    assert held is not None
+    assert held.id.resource_version == 21
+    assert cache.put_child(child(version=22, deletionTimestamp="2026-11-24T12:00:00Z"))
+    assert cache.put_child(child(("Complete", ""), version=23))
+
+
 def test_deleted_object_does_not_come_back_from_a_late_listing() -> None:
     cache = Cache()
     cache.put_child(child())

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from embedtune_operator.client import Conflict, Refused, Unavailable
+from embedtune_operator.client import Conflict, NotLeading, Refused, Unavailable
+from embedtune_operator.controller import UNLED_AGAIN_S
 from tests.operator.fake_api import JOB_PATH, Crash, FakeApi, FakeOperator, submitted
 from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job, raw_runtime
 from tests.operator.test_decide import RESULT
@@ -216,6 +217,17 @@ async def test_every_write_fails_once(case: str, fault: str) -> None:
         # only a crash between the status and its events loses them, or a refusal of their own
         refused = where.endswith("/events") and fault in ("409", "422")
         assert not lost or refused or (fault.startswith("crash") and len(lost) <= 2), where
+
+
+async def test_a_lease_that_lapses_for_a_moment_is_no_failure() -> None:
+    api = submitted()
+    operator = FakeOperator(api)
+    for _ in range(10):  # a failure's delay would be 51 s by then
+        api.fault = (len(api.writes), "before", NotLeading("the Lease is not held"))
+        assert await operator.controller.reconcile(UID) == UNLED_AGAIN_S
+    assert things(api) == []
+    await operator.settle()
+    assert things(api) == [f"/api/v1/namespaces/search/configmaps/{CHILD}", CHILD_PATH]
 
 
 async def test_late_watches_make_nothing_twice() -> None:

@@ -12,6 +12,7 @@ import yaml
 from localcluster.controlplane import ControlPlane
 from localcluster.tools import tool
 from tests.conftest import kubectl_with
+from tests.operator.kueue import QUEUE, Kueue
 from tests.operator.world import JsonObject, Namespace, OperatorProcess, eventually
 
 pytestmark = pytest.mark.controlplane
@@ -117,8 +118,19 @@ def installed(
     process.kill()
 
 
+def suspended_in_a_queue(plane: ControlPlane, ns: Namespace) -> None:
+    """A job of two nodes, which has a Service, in a queue of Kueue's, which is told."""
+    kueue = Kueue(plane, ns, "queued")
+    kueue.install()
+    ns.submit("queued", labels={QUEUE: "team"}, parallelism={"nodes": 2})
+    ns.wait_reason("Queued", "queued")
+    kueue.take_note()
+    ns.patch("finetunejobs", "queued", {"spec": {"suspend": True}})
+    eventually(lambda: not kueue.active, what="Kueue is told")
+
+
 def test_it_may_do_what_it_does_and_nothing_else(
-    installed: Installed, ns: Namespace, audit_log: Path
+    installed: Installed, plane: ControlPlane, ns: Namespace, audit_log: Path
 ) -> None:
     ns.submit(runPolicy={"ttlSecondsAfterFinished": 3600})
     ns.end(ns.start_training(), 65, "row 7")
@@ -133,5 +145,6 @@ def test_it_may_do_what_it_does_and_nothing_else(
     remover = ns.start_training()
     ns.end(remover, 0)
     eventually(lambda: ns.find("finetunejobs", "swept") is None, what="its TTL")
+    suspended_in_a_queue(plane, ns)
     assert {"Created", "BadData", "Succeeded", "ModelRemoved"} <= set(ns.events())
     assert used(audit_log, installed.user) | SELDOM == installed.granted

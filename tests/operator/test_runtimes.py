@@ -261,10 +261,10 @@ def test_what_a_queue_holds_back_is_the_queues_to_let_go() -> None:
     made = begun(runtime(default=True, queueName="ml", **OUTPUT))
     labels = made.children[1]["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == "ml"
-    held = Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True}))
+    held = Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True}, labels=labels))
     found = plan(stored(made.status, **SMALLEST), held)
     assert (found.child_patch, status_of(found)["reason"]) == (None, reasons.QUEUED)
-    told = plan(stored(made.status, suspend=True, **SMALLEST), Observed(child()))
+    told = plan(stored(made.status, suspend=True, **SMALLEST), Observed(child(labels=labels)))
     assert told.child_patch == {"spec": {"suspend": True}}
 
 

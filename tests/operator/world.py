@@ -89,7 +89,11 @@ class OperatorProcess:
                 [sys.executable, "-m", "embedtune_operator"], env=self._env, stderr=log, stdout=log
             )
         if wait:
-            eventually(lambda: self.get("/readyz")[0] == 200, what=f"ready; see {self._logs}")
+            eventually(
+                lambda: self.get("/readyz")[0] == 200,
+                what=f"ready; see {self._logs}",
+                timeout_s=90,
+            )
 
     def kill(self) -> None:
         """End it as the kernel would."""
@@ -177,12 +181,23 @@ class Namespace:
 
     # what a user does
 
-    def submit(self, name: str = "tune", **spec: Any) -> JsonObject:
+    def submit(
+        self,
+        name: str = "tune",
+        *,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> JsonObject:
         """Make a FineTuneJob."""
         body = {
             "apiVersion": "embedtune.dev/v1alpha1",
             "kind": "FineTuneJob",
-            "metadata": {"name": name},
+            "metadata": {
+                "name": name,
+                "labels": labels or {},
+                "annotations": annotations or {},
+            },
             "spec": SPEC | spec,
         }
         made: JsonObject = json.loads(self.api.call("POST", self.path("finetunejobs"), body))

@@ -8,10 +8,12 @@ import time
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from embedtune_trainer import launch
 from embedtune_trainer.checkpoints.files import hardware as checkpoint_hardware
@@ -186,6 +188,27 @@ class Failure:
 def test_the_first_failure_gives_the_exit_code(failures: list[tuple[int, int]], code: int) -> None:
     told = {rank: Failure(*failure) for rank, failure in enumerate(failures)}
     assert launch.exit_code(told) == code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [([(65, 10), (-signal.SIGKILL, 40)], 65), ([(-signal.SIGKILL, 40)], None)],
+    ids=["failed-before", "killed-with-the-others"],
+)
+def test_what_failed_before_another_node_went_is_told(
+    failures: list[tuple[int, int]], code: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher killed what was left at 40, since another node was gone."""
+    told: dict[int, Any] = {rank: Failure(*failure) for rank, failure in enumerate(failures)}
+    error = ChildFailedError.__new__(ChildFailedError)
+    error.failures = told
+    monkeypatch.setattr("torch.distributed.run.run", lambda _: refuse(error))
+    if code is None:
+        with pytest.raises(PeerLost, match="another node is gone"):
+            launch._run(["script.py"], [40.5])
+    else:
+        assert launch._run(["script.py"], [40.5]) == code
+    assert launch._run(["script.py"]) == (code or 137)
 
 
 class Counting:

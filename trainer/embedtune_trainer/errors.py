@@ -13,13 +13,15 @@
     └── RetryableError
         ├── StorageUnavailable     the storage does not answer
         ├── Interrupted            told to stop
-        └── PeerLost               another process of the training has ended
+        │   └── PeerStopped        another node's process has been told to stop
+        └── PeerLost               another process of the training has ended, or does not come
 
 The message is for the user: what is wrong, where, and what to do.
 """
 
 from typing import ClassVar
 
+from embedtune_api import reasons
 from embedtune_api.contract import ExitCode
 
 
@@ -27,6 +29,10 @@ class TrainerError(Exception):
     """A run's end with a known cause."""
 
     exit_code: ClassVar[ExitCode]
+    reason: ClassVar[str | None] = None
+    """What conditions and events say of it; None: the exit code's."""
+    raised_by: int | None = None
+    """The process that it was raised in first, where that is another one."""
 
 
 class FinalError(TrainerError):
@@ -97,7 +103,14 @@ class Interrupted(RetryableError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class PeerStopped(Interrupted):
+    """A process on another node was told to stop, and this one stops with it."""
+
+    reason = reasons.PEER_LOST
+
+
 class PeerLost(RetryableError):
     """Another process of the training has ended, and this one cannot go on without it."""
 
     exit_code = ExitCode.INTERRUPTED
+    reason = reasons.PEER_LOST

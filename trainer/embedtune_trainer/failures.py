@@ -53,7 +53,8 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, EndedElsewhere):
         return error.ending
     if isinstance(error, TrainerError):
-        return _ending(error.exit_code, str(error))
+        reason = error.reason or error.exit_code.reason
+        return Ending(error.exit_code, reason, str(error))
     if isinstance(error, InvalidJob):
         return _ending(ExitCode.BAD_SPEC, str(error))
     if _gpu_is_full(error):
@@ -72,6 +73,12 @@ def ending_of(error: BaseException) -> Ending:
     tail = "".join(traceback.format_exception(error)).strip().splitlines()[-TRACEBACK_LINES:]
     message = "a defect in embedtune, please report it with the log:\n" + "\n".join(tail)
     return _ending(ExitCode.INTERNAL_ERROR, message, expected=False)
+
+
+def on_another_node(rank: int, ending: Ending) -> Ending:
+    """What a process ends with that was well itself: its pod is not the one that failed."""
+    message = f"process {rank}, on another node, has ended: {ending.reason}: {ending.message}"
+    return Ending(ExitCode.INTERRUPTED, reasons.PEER_LOST, message)
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from embedtune_trainer.errors import BadSpec, PeerLost, TrainerError
-from embedtune_trainer.failures import EndedElsewhere, Ending, ending_of, first_line
+from embedtune_trainer.failures import (
+    EndedElsewhere,
+    Ending,
+    ending_of,
+    first_line,
+    on_another_node,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +73,11 @@ class Processes:
         """Whether it is the one that reports and writes."""
         return self.rank == 0
 
+    @property
+    def several_nodes(self) -> bool:
+        """Whether some are on another node than this one."""
+        return self.size > self.local_size
+
     def folder(self, work_dir: Path) -> Path:
         """Its own in the work folder of its node; the first process's is the work folder itself."""
         return work_dir / f"process-{self.local_rank}" if self.local_rank else work_dir
@@ -91,10 +102,12 @@ class Processes:
             self._check_devices()
             yield
         except BaseException as error:
-            rank, ending = self._first(store, ending_of(error))
-            if rank != self.rank:
-                raise EndedElsewhere(rank, ending) from error
-            raise
+            rank, ending = self._first(store, error)
+            if rank == self.rank:
+                raise
+            if rank // self.local_size != self.rank // self.local_size:
+                ending = on_another_node(rank, ending)
+            raise EndedElsewhere(rank, ending) from error
         finally:
             dist.destroy_process_group()
 
@@ -119,6 +132,7 @@ class Processes:
             dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
         found, failure = told
         if failure is not None:
+            failure.raised_by = None if self.is_main else 0
             raise failure
         return found  # type: ignore[no-any-return]
 
@@ -189,13 +203,15 @@ class Processes:
         if self.any(has_gpu) and self.any(not has_gpu):
             raise BadSpec("a node has more processes than GPUs: start one for each GPU")
 
-    def _first(self, store: "Store", own: Ending) -> tuple[int, Ending]:
+    def _first(self, store: "Store", error: BaseException) -> tuple[int, Ending]:
         """The rank and the ending of the process that failed first, as far as can be known."""
-        told = json.dumps({"rank": self.rank, "ending": asdict(own)})
+        by = error.raised_by if isinstance(error, TrainerError) else None
+        rank, own = self.rank if by is None else by, ending_of(error)
+        told = json.dumps({"rank": rank, "ending": asdict(own)})
         try:
             said = json.loads(store.compare_set(_ENDING, "", told))
         except RuntimeError:  # torchrun has gone, too
-            return self.rank, own
+            return rank, own
         return said["rank"], Ending(**said["ending"])
 
 

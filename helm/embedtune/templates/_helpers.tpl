@@ -59,6 +59,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, patch]
+# of jobs with several nodes, which find each other by it
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, patch]
+# of jobs in Kueue's queues: one that is suspended by its user must not be let in
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, patch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]

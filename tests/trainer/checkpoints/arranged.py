@@ -7,6 +7,8 @@ with a dash. In the process of that rank, in the step of that number (from 1), o
     raise     a defect
     nan       its weights are numbers no more
     kill      SIGKILL to the process
+    stop      SIGSTOP to the process, which hangs from then on
+    slow      each later step waits half a second
 """
 
 import os
@@ -39,7 +41,9 @@ def arrange(what: str, fatal: int) -> None:
         elif step + 1 == fatal and what == "nan":
             for parameter in self.trained:
                 parameter.data.fill_(float("nan"))
-        elif step + 1 == fatal:
+        elif step + 1 == fatal and what == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif step + 1 == fatal and what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if step + 1 > fatal:
             time.sleep(0.5)

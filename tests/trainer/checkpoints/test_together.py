@@ -182,7 +182,7 @@ def test_a_process_that_is_killed_ends_the_other(rank: int, pod: Pod) -> None:
     ended, result = pod.run("kill", rank, 3)
     assert ended.code == 137, ended.said
     assert result.failure is not None
-    assert result.failure.reason == "Interrupted"
+    assert result.failure.reason == "PeerLost"
     assert "another process" in result.failure.message
     assert ended.seconds < PATIENCE_S
 

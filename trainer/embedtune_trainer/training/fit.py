@@ -14,7 +14,7 @@ from embedtune_trainer.checkpoints.keeper import Keeper
 from embedtune_trainer.checkpoints.shared import from_main
 from embedtune_trainer.checkpoints.state import Stateful, capture, restore, weights
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.errors import Interrupted
+from embedtune_trainer.errors import Interrupted, PeerStopped
 from embedtune_trainer.images.prefetch import prefetched
 from embedtune_trainer.mixture import Batch, Mixture
 from embedtune_trainer.negatives import Mined
@@ -221,8 +221,13 @@ class _Run:
         Raises:
             Interrupted: one has.
         """
-        if self._alike and self.processes.any(self.stop()):
-            raise Interrupted(f"stopped before step {self.step + 1} of {self.steps}")
+        told = self.stop()
+        if not self._alike or not self.processes.any(told):
+            return
+        where = f"stopped before step {self.step + 1} of {self.steps}"
+        if self.processes.several_nodes and not told:
+            raise PeerStopped(f"{where}, since another node's process was told to")
+        raise Interrupted(where)
 
     def _leave_checkpoint(self) -> None:
         """The main process leaves one, the others stay so long: torchrun ends all after the first.

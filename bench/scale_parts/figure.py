@@ -1,0 +1,73 @@
+"""The picture of docs/scale.md: how each system's cost grows with the number of resident jobs.
+
+Without matplotlib, which nothing else here needs, the tables alone are written.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scale_parts import tables
+
+JsonObject = dict[str, Any]
+Series = Callable[[JsonObject, JsonObject], float | None]
+
+
+def _child_p99(_found: JsonObject, stage: JsonObject) -> float | None:
+    value: float | None = next(iter(stage["started"].values()))["p99"]
+    return value
+
+
+def _ended_p99(_found: JsonObject, stage: JsonObject) -> float | None:
+    value: float | None = stage["ended"]["p99"]
+    return value
+
+
+def _rest_calls(_found: JsonObject, stage: JsonObject) -> float:
+    return tables.calls_a_minute(stage)
+
+
+PANELS: tuple[tuple[str, str, Series, bool], ...] = (
+    ("apply to first child, p99, s", "churn", _child_p99, True),
+    ("finish to status, p99, s", "churn", _ended_p99, True),
+    ("memory, MiB", "churn", tables.own_mib, False),
+    ("CPU a job, ms", "churn", tables.cpu_ms_a_job, False),
+    ("calls a job", "churn", lambda _found, stage: tables.calls_a_job(stage), False),
+    ("calls a minute at rest", "rest", _rest_calls, True),
+)
+"""Title, the stages it is of, the value, whether its axis is logarithmic."""
+
+
+def draw(kept: dict[str, JsonObject], path: Path) -> bool:
+    """Write the picture; False, and why on stderr, if it cannot be drawn."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print("no picture: python -m pip install matplotlib", file=sys.stderr)
+        return False
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    picture, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    for axis, (title, kind, value, log) in zip(axes.flat, PANELS, strict=True):
+        for name, found in kept.items():
+            points = [
+                (stage["resident"], value(found, stage))
+                for stage in found["stages"]
+                if stage["kind"] == kind
+            ]
+            seen = [(x, y) for x, y in points if y is not None]
+            axis.plot([x for x, _ in seen], [y for _, y in seen], marker="o", label=name)
+        axis.set_title(title)
+        axis.set_xlabel("resident jobs")
+        if log:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path, dpi=90)
+    plt.close(picture)
+    return True
