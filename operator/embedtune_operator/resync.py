@@ -17,7 +17,6 @@ from embedtune_operator.watching import Watched
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 600.0
 AFTER_GAP_S = 1.0
 RETRY_S = 10.0
 
@@ -25,8 +24,18 @@ RETRY_S = 10.0
 class Resync:
     """See the module."""
 
-    def __init__(self, client: Client, cache: Cache, events: Events, kinds: list[Watched]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        events: Events,
+        kinds: list[Watched],
+        *,
+        every_s: float,
+    ) -> None:
+        """Every_s: seconds between listings, gaps or none."""
         self._client = client
+        self._every_s = every_s
         self._cache = cache
         self._events = events
         self.kinds = kinds
@@ -42,7 +51,7 @@ class Resync:
         """Resynchronise for ever."""
         while True:
             try:
-                async with asyncio.timeout(EVERY_S):
+                async with asyncio.timeout(self._every_s):
                     await self._gap.wait()
                     await asyncio.sleep(AFTER_GAP_S)  # several watches break together
             except TimeoutError:

@@ -26,7 +26,7 @@ from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry, World
 from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
-from embedtune_operator.workqueue import WorkQueue
+from embedtune_operator.workqueue import RetryLater, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,9 @@ class Operator:
         )
         self.queue = WorkQueue(self.controller.reconcile, on_error=self._failed)
         self.events = Events(self.cache, self.controller, self._enqueue)
-        self.resync = Resync(client, self.cache, self.events, kinds)
+        self.resync = Resync(
+            client, self.cache, self.events, kinds, every_s=settings.resync_interval_s
+        )
         self.telemetry.collect_from(
             World(
                 cache=self.cache,
@@ -89,7 +91,10 @@ class Operator:
         self.telemetry.reconcile_errors.labels(type(error).__name__).inc()
         job = self.cache.jobs.get(uid)
         facts = job.facts if job is not None else {"uid": uid}
-        logger.warning("reconcile failed, will be repeated: %s", error, extra=facts)
+        if isinstance(error, RetryLater | ApiError):
+            logger.warning("reconcile failed, will be repeated: %s", error, extra=facts)
+        else:
+            logger.error("a defect broke a reconcile off", exc_info=error, extra=facts)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.

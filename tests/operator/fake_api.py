@@ -162,7 +162,9 @@ class FakeOperator:
             now=lambda: self.now,
         )
         self.events = Events(self.cache, self.controller, self.queued.add)
-        self.resync = Resync(self.api, self.cache, self.events, list(KINDS.values()))
+        self.resync = Resync(
+            self.api, self.cache, self.events, list(KINDS.values()), every_s=600
+        )
         self.deliver()
 
     def deliver(self, *plurals: str) -> None:

@@ -1,0 +1,217 @@
+"""Plays a life for each fault and compares it with the same life without one.
+
+Faults of single writes that are only answers share an operator, each in a namespace of its own; a
+kill has an operator to itself, and so has each fault of the watches.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from localcluster.controlplane import ControlPlane
+from tests.faults.lives import LIVES, Player, end_of
+from tests.faults.proxy import ANSWERS, KILLS, Proxy, WriteFault, connect
+from tests.faults.recorder import JsonObject, Life, Recorder
+from tests.faults.watch_faults import WATCH_FAULTS, WatchFault
+from tests.operator.world import Namespace, OperatorProcess
+
+ANSWERS_AT_ONCE, KILLS_AT_ONCE = 16, 3
+SETTLED_S = 20.0
+STAYS_S = 0.3
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Calm:
+    """A life without faults."""
+
+    writes: tuple[str, ...]
+    end: JsonObject
+    events: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault came to."""
+
+    life: str
+    fault: str
+    number: int
+    """Of the write, from 0; -1: not of one write."""
+    wrong: str
+    """Empty: nothing."""
+    lost: tuple[str, ...]
+    """Events that were not posted; they are hints and no state."""
+    seconds: float
+
+
+class Lab:
+    """A control plane with its recorder, in which lives are played; a context manager."""
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self._plane = plane
+        self._folder = folder
+        self._calm: dict[str, Calm] = {}
+
+    async def __aenter__(self) -> "Lab":
+        self._session: aiohttp.ClientSession = connect(self._plane)
+        self._recorder = await Recorder(self._session, self._plane.url).__aenter__()
+        self._shared = await self._proxy("shared").__aenter__()
+        self._operator = self._process("shared", self._shared)
+        await asyncio.to_thread(self._operator.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._operator.kill()
+        await self._shared.__aexit__()
+        await self._recorder.__aexit__()
+        await self._session.close()
+
+    def _proxy(self, name: str, *watch_fault: WatchFault) -> Proxy:
+        kubeconfig = self._folder / f"{name}.kubeconfig"
+        return Proxy(self._plane, self._session, kubeconfig, *watch_fault)
+
+    def _process(self, name: str, proxy: Proxy, **env: str) -> OperatorProcess:
+        log = self._folder / f"{name}.log"
+        return OperatorProcess(self._plane, log, KUBECONFIG=str(proxy.kubeconfig), **env)
+
+    async def calm(self, name: str) -> Calm:
+        """A life without faults, which the others are held against."""
+        if name not in self._calm:
+            ns, life = await self._namespace()
+            await LIVES[name](Player(ns, life))
+            await asyncio.sleep(1)
+            writes = tuple(self._shared.writes[ns.name])
+            self._calm[name] = Calm(writes, end_of(life), _events(life))
+            assert self._unhandled("shared") == ""
+        return self._calm[name]
+
+    async def answered(self, name: str, number: int, fault: WriteFault) -> Outcome:
+        """The API server gives this answer to this write."""
+        ns, life = await self._namespace()
+        self._shared.faults[ns.name] = (number, fault)
+        reached = lambda: len(self._shared.writes[ns.name]) > number  # noqa: E731
+        return await self._play(name, str(fault), number, ns, life, reached, "shared")
+
+    async def killed(self, name: str, number: int, fault: WriteFault) -> Outcome:
+        """The operator is killed at this write, and started again."""
+        ns, life = await self._namespace()
+        async with self._proxy(ns.name) as proxy:
+            process = self._process(ns.name, proxy, EMBEDTUNE_NAMESPACES=ns.name)
+
+            async def kill() -> None:
+                await asyncio.to_thread(process.kill)
+                process.start(wait=False)
+
+            proxy.kill, proxy.faults[ns.name] = kill, (number, fault)
+            process.start(wait=False)
+            try:
+                reached = lambda: len(proxy.writes[ns.name]) > number  # noqa: E731
+                return await self._play(name, str(fault), number, ns, life, reached, ns.name)
+            finally:
+                process.kill()
+
+    async def watched(self, fault: type[WatchFault], names: Iterable[str]) -> list[Outcome]:
+        """All of these lives, with an operator whose watches are spoilt."""
+        log = fault.__name__.lower()
+        async with self._proxy(log, fault()) as proxy:
+            process = self._process(log, proxy, EMBEDTUNE_RESYNC_INTERVAL_S="5")
+            await asyncio.to_thread(process.start)
+            try:
+                return await asyncio.gather(*(self._watched(fault, name, log) for name in names))
+            finally:
+                process.kill()
+
+    async def _watched(self, fault: type[WatchFault], name: str, log: str) -> Outcome:
+        ns, life = await self._namespace()
+        return await self._play(name, fault.name, -1, ns, life, lambda: True, log)
+
+    async def _play(
+        self,
+        name: str,
+        fault: str,
+        number: int,
+        ns: Namespace,
+        life: Life,
+        reached: Callable[[], bool],
+        log: str,
+    ) -> Outcome:
+        calm = await self.calm(name)
+        began = time.monotonic()
+        try:
+            await LIVES[name](Player(ns, life))
+            wrong = await _settled(life, calm.end)
+        except Exception as error:  # whatever breaks the play, the others go on
+            wrong = f"{type(error).__name__}: {error}"
+        wrong = wrong or _never_right(life) or self._unhandled(log)
+        if not wrong and not reached():
+            wrong = "there was no such write"
+        lost = tuple(sorted(calm.events - _events(life)))
+        return Outcome(name, fault, number, wrong, lost, time.monotonic() - began)
+
+    async def _namespace(self) -> tuple[Namespace, Life]:
+        ns = Namespace(self._plane.client(), f"fault-{next(_numbers)}")
+        await asyncio.to_thread(ns.create)
+        return ns, self._recorder.lives[ns.name]
+
+    def _unhandled(self, log: str) -> str:
+        path = self._folder / f"{log}.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        bad = [line for line in lines if "Traceback" in line or '"level": "error"' in line]
+        return f"in the operator's log: {bad[0][:600]}" if bad else ""
+
+
+async def _settled(life: Life, wanted: JsonObject) -> str:
+    """Wait until it has ended as it should, and see that this stays."""
+    deadline = time.monotonic() + SETTLED_S
+    while end_of(life) != wanted and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(STAYS_S)
+    found = end_of(life)
+    for key, value in wanted.items():
+        if found[key] != value:
+            return f"{key} is {found[key]} and not {value}"
+    return ""
+
+
+def _never_right(life: Life) -> str:
+    """What was wrong on the way."""
+    if not life.latched():
+        return "a terminal condition was taken back"
+    if life.most_pods > 1:
+        return f"{life.most_pods} pods at once"
+    return ""
+
+
+def _events(life: Life) -> frozenset[str]:
+    return frozenset(
+        event["reason"]
+        for event in life.now["events"].values()
+        if event["involvedObject"]["kind"] == "FineTuneJob"
+    )
+
+
+async def every_fault(lab: Lab, names: Iterable[str]) -> list[Outcome]:
+    """Every fault of every write of these lives, and of their watches."""
+    answers, kills = asyncio.Semaphore(ANSWERS_AT_ONCE), asyncio.Semaphore(KILLS_AT_ONCE)
+
+    async def one(name: str, number: int, fault: WriteFault) -> Outcome:
+        kill = fault in KILLS
+        async with kills if kill else answers:
+            return await (lab.killed if kill else lab.answered)(name, number, fault)
+
+    writes = [
+        one(name, number, fault)
+        for name in names
+        for number in range(len((await lab.calm(name)).writes))
+        for fault in (*KILLS, *ANSWERS)
+    ]
+    outcomes = list(await asyncio.gather(*writes))
+    for fault in WATCH_FAULTS:
+        outcomes += await lab.watched(fault, names)
+    return outcomes
