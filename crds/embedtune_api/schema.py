@@ -29,6 +29,14 @@ _KEPT = (
     "x-kubernetes-validations",
 )
 
+_SCALAR: JsonObject = {
+    "x-kubernetes-preserve-unknown-fields": True,
+    "maxProperties": 0,
+    "maxItems": 0,
+}
+"""Any value that has nothing in it. What is nested is no option, and nested deeply enough it could
+not be read by a client in Python: one such object would end the watch of all."""
+
 
 class SchemaError(TypeError):
     """A Python type with no structural counterpart."""
@@ -83,7 +91,7 @@ class _Walker:
         if isinstance(values, dict) and values.get("type") == "string":
             out["additionalProperties"] = self.node(values)
         else:  # values of several types: what a key may be is the trainer's to say
-            out["x-kubernetes-preserve-unknown-fields"] = True
+            out["additionalProperties"] = dict(_SCALAR)
 
     def _property(self, child: JsonObject) -> JsonObject:
         out = self.node(child)
