@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults.recorder import JsonObject, Life
 from tests.operator.world import Namespace
 
-WITHIN_S = 90.0
+WITHIN_S = 60.0
 TTL_S = 3600
 GOES = {"uri": "s3://models/tuned", "retain": False}
 

@@ -1,26 +1,29 @@
 """Plays a life for each fault and compares it with the same life without one.
 
 Faults of single writes that are only answers share an operator, each in a namespace of its own; a
-kill has an operator to itself, and so has each fault of the watches.
+kill has an operator to itself, and so has each fault of the watches. Never do two operators serve
+one namespace, so those that share one come first.
 """
 
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from localcluster.controlplane import ControlPlane
+from tests.faults.forked import ForkedOperator
 from tests.faults.lives import LIVES, Player, end_of
 from tests.faults.proxy import ANSWERS, KILLS, Proxy, WriteFault, connect
 from tests.faults.recorder import JsonObject, Life, Recorder
 from tests.faults.watch_faults import WATCH_FAULTS, WatchFault
-from tests.operator.world import Namespace, OperatorProcess
+from tests.operator.world import Namespace
 
-ANSWERS_AT_ONCE, KILLS_AT_ONCE = 16, 3
+ANSWERS_AT_ONCE, KILLS_AT_ONCE, WATCHES_AT_ONCE = 24, 6, 2
 SETTLED_S = 20.0
 STAYS_S = 0.3
 _numbers = itertools.count(1)
@@ -56,19 +59,15 @@ class Lab:
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self._plane = plane
         self._folder = folder
-        self._calm: dict[str, Calm] = {}
+        self.calm: dict[str, Calm] = {}
+        """What the others are held against."""
 
     async def __aenter__(self) -> "Lab":
         self._session: aiohttp.ClientSession = connect(self._plane)
         self._recorder = await Recorder(self._session, self._plane.url).__aenter__()
-        self._shared = await self._proxy("shared").__aenter__()
-        self._operator = self._process("shared", self._shared)
-        await asyncio.to_thread(self._operator.start)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._operator.kill()
-        await self._shared.__aexit__()
         await self._recorder.__aexit__()
         await self._session.close()
 
@@ -76,20 +75,29 @@ class Lab:
         kubeconfig = self._folder / f"{name}.kubeconfig"
         return Proxy(self._plane, self._session, kubeconfig, *watch_fault)
 
-    def _process(self, name: str, proxy: Proxy, **env: str) -> OperatorProcess:
+    def _process(self, name: str, proxy: Proxy, **env: str) -> ForkedOperator:
         log = self._folder / f"{name}.log"
-        return OperatorProcess(self._plane, log, KUBECONFIG=str(proxy.kubeconfig), **env)
+        return ForkedOperator(self._plane, log, KUBECONFIG=str(proxy.kubeconfig), **env)
 
-    async def calm(self, name: str) -> Calm:
-        """A life without faults, which the others are held against."""
-        if name not in self._calm:
-            ns, life = await self._namespace()
-            await LIVES[name](Player(ns, life))
-            await asyncio.sleep(1)
-            writes = tuple(self._shared.writes[ns.name])
-            self._calm[name] = Calm(writes, end_of(life), _events(life))
-            assert self._unhandled("shared") == ""
-        return self._calm[name]
+    @asynccontextmanager
+    async def shared(self, names: Sequence[str]) -> AsyncIterator[None]:
+        """An operator for all namespaces; at first it sees these lives through without a fault."""
+        async with self._proxy("shared") as self._shared:
+            process = self._process("shared", self._shared)
+            await asyncio.to_thread(process.start)
+            try:
+                found = await asyncio.gather(*map(self._live_calmly, names))
+                self.calm = dict(zip(names, found, strict=True))
+                yield
+            finally:
+                process.kill()
+
+    async def _live_calmly(self, name: str) -> Calm:
+        ns, life = await self._namespace()
+        await LIVES[name](Player(ns, life))
+        await asyncio.sleep(1)
+        assert self._unhandled("shared") == ""
+        return Calm(tuple(self._shared.writes[ns.name]), end_of(life), _events(life))
 
     async def answered(self, name: str, number: int, fault: WriteFault) -> Outcome:
         """The API server gives this answer to this write."""
@@ -116,20 +124,26 @@ class Lab:
             finally:
                 process.kill()
 
-    async def watched(self, fault: type[WatchFault], names: Iterable[str]) -> list[Outcome]:
+    async def watched(self, fault: type[WatchFault], names: Sequence[str]) -> list[Outcome]:
         """All of these lives, with an operator whose watches are spoilt."""
         log = fault.__name__.lower()
+        places = [await self._namespace() for _ in names]
+        served = ",".join(ns.name for ns, _ in places)
         async with self._proxy(log, fault()) as proxy:
-            process = self._process(log, proxy, EMBEDTUNE_RESYNC_INTERVAL_S="5")
+            process = self._process(
+                log, proxy, EMBEDTUNE_NAMESPACES=served, EMBEDTUNE_RESYNC_INTERVAL_S="5"
+            )
             await asyncio.to_thread(process.start)
             try:
-                return await asyncio.gather(*(self._watched(fault, name, log) for name in names))
+                lives = zip(names, places, strict=True)
+                return await asyncio.gather(
+                    *(
+                        self._play(name, fault.name, -1, ns, life, lambda: True, log)
+                        for name, (ns, life) in lives
+                    )
+                )
             finally:
                 process.kill()
-
-    async def _watched(self, fault: type[WatchFault], name: str, log: str) -> Outcome:
-        ns, life = await self._namespace()
-        return await self._play(name, fault.name, -1, ns, life, lambda: True, log)
 
     async def _play(
         self,
@@ -141,7 +155,7 @@ class Lab:
         reached: Callable[[], bool],
         log: str,
     ) -> Outcome:
-        calm = await self.calm(name)
+        calm = self.calm[name]
         began = time.monotonic()
         try:
             await LIVES[name](Player(ns, life))
@@ -156,8 +170,11 @@ class Lab:
 
     async def _namespace(self) -> tuple[Namespace, Life]:
         ns = Namespace(self._plane.client(), f"fault-{next(_numbers)}")
-        await asyncio.to_thread(ns.create)
-        return ns, self._recorder.lives[ns.name]
+        body = {"metadata": {"name": ns.name}}
+        await asyncio.to_thread(ns.api.call, "POST", "/api/v1/namespaces", body)
+        life = self._recorder.lives[ns.name]
+        await Player(ns, life).until(lambda: life.now["serviceaccounts"], "the service account")
+        return ns, life
 
     def _unhandled(self, log: str) -> str:
         path = self._folder / f"{log}.log"
@@ -196,22 +213,47 @@ def _events(life: Life) -> frozenset[str]:
     )
 
 
-async def every_fault(lab: Lab, names: Iterable[str]) -> list[Outcome]:
+async def every_fault(lab: Lab, names: Sequence[str]) -> list[Outcome]:
     """Every fault of every write of these lives, and of their watches."""
-    answers, kills = asyncio.Semaphore(ANSWERS_AT_ONCE), asyncio.Semaphore(KILLS_AT_ONCE)
+    async with lab.shared(names):
+        outcomes = await _each_write(lab, lab.answered, ANSWERS, ANSWERS_AT_ONCE)
+    print(f"{len(outcomes)} wrong answers given", flush=True)
+    outcomes += await _each_write(lab, lab.killed, KILLS, KILLS_AT_ONCE)
+    print("the operator killed at each write", flush=True)
+    watches = asyncio.Semaphore(WATCHES_AT_ONCE)
+
+    async def spoilt(fault: type[WatchFault]) -> list[Outcome]:
+        async with watches:
+            return await lab.watched(fault, names)
+
+    return outcomes + sum(await asyncio.gather(*map(spoilt, WATCH_FAULTS)), [])
+
+
+async def _each_write(
+    lab: Lab,
+    play: Callable[[str, int, WriteFault], Awaitable[Outcome]],
+    faults: Sequence[WriteFault],
+    at_once: int,
+) -> list[Outcome]:
+    turns = asyncio.Semaphore(at_once)
 
     async def one(name: str, number: int, fault: WriteFault) -> Outcome:
-        kill = fault in KILLS
-        async with kills if kill else answers:
-            return await (lab.killed if kill else lab.answered)(name, number, fault)
+        async with turns:
+            return await play(name, number, fault)
 
-    writes = [
-        one(name, number, fault)
-        for name in names
-        for number in range(len((await lab.calm(name)).writes))
-        for fault in (*KILLS, *ANSWERS)
-    ]
-    outcomes = list(await asyncio.gather(*writes))
-    for fault in WATCH_FAULTS:
-        outcomes += await lab.watched(fault, names)
-    return outcomes
+    return await asyncio.gather(
+        *(
+            one(name, number, fault)
+            for name, calm in lab.calm.items()
+            for number in range(len(calm.writes))
+            if not _tried_before(lab.calm, name, number)
+            for fault in faults
+        )
+    )
+
+
+def _tried_before(lives: dict[str, Calm], name: str, number: int) -> bool:
+    """Whether an earlier life has gone the same way until after this write."""
+    way = lives[name].writes[: number + 1]
+    earlier = itertools.takewhile(lambda other: other != name, lives)
+    return any(lives[other].writes[: number + 1] == way for other in earlier)

@@ -151,8 +151,7 @@ class Proxy:
                 async for line in self._watch_fault.stream(plural, upstream.content):
                     await answer.write(line)
             except Broken:
-                assert request.transport is not None
-                request.transport.abort()
+                request.protocol.force_close()
             except (ConnectionError, aiohttp.ClientError):
                 pass  # the operator has gone
         return answer

@@ -18,6 +18,7 @@ PATHS = {
     "pods": "/api/v1/pods",
     "configmaps": "/api/v1/configmaps",
     "events": "/api/v1/events",
+    "serviceaccounts": "/api/v1/serviceaccounts",
 }
 TERMINAL = ("Complete", "Failed")
 
@@ -99,8 +100,11 @@ class Recorder:
 
     async def _follow(self, plural: str) -> None:
         url = self._url + PATHS[plural]
-        async with self._session.get(url) as answer:
-            version = (await answer.json())["metadata"]["resourceVersion"]
+        version = ""
+        while not version:  # a new CRD is not served at once
+            async with self._session.get(url) as answer:
+                version = (await answer.json())["metadata"].get("resourceVersion", "")
+            await asyncio.sleep(0.05)
         while True:
             params = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3000"}
             async with self._session.get(url, params=params) as answer:

@@ -9,10 +9,15 @@ from tests.conftest import install_crd, kubectl_with
 from tests.operator.world import NODE
 
 
+UNLIMITED = ("--kube-api-qps=500", "--kube-api-burst=1000")
+"""Dozens of jobs at once shall wait for nobody's rate limit."""
+
+
 @contextmanager
 def faults_plane(folder: Path) -> Iterator[ControlPlane]:
     """etcd, API server and controller-manager, the CRD, and a node that is only an object."""
-    with ControlPlane(folder, options=Options(controller_manager=True)) as plane:
+    options = Options(controller_manager=True, controller_manager_flags=UNLIMITED)
+    with ControlPlane(folder, options=options) as plane:
         install_crd(kubectl_with(plane.kubeconfig))
         plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         yield plane
