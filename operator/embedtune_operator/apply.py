@@ -167,10 +167,11 @@ class Applier:
         if raw is not None:
             self._cache.put_child(ChildJob.of(raw))
         path, selector = f"/api/v1/namespaces/{namespace}/pods", f"{LABEL_JOB_UID}={uid}"
-        found = [Pod.of(item) async for item in self._client.list(path, selector)]
-        for pod in found:
-            self._cache.put_pod(pod)
-        there = {pod.id.uid for pod in found}
+        there = set()
+        async for version, page in self._client.list(path, selector):
+            for pod in map(Pod.of, page):
+                self._cache.put_pod(pod)
+                there.add(pod.id.uid)
         for pod in self._cache.pods_of(uid):
-            if pod.id.uid not in there:
+            if pod.id.uid not in there and pod.id.resource_version <= version:
                 self._cache.remove_pod(pod.id.uid)

@@ -71,10 +71,12 @@ class Resync:
         """List one kind and take the result for the truth."""
         shelf = self._shelf(kind)
         began = shelf.sequence
-        async for raw in self._client.list(kind.path, kind.selector):
-            self._events.seen(kind.kind, raw)
+        async for version, page in self._client.list(kind.path, kind.selector):
+            for raw in page:
+                self._events.seen(kind.kind, raw)
         for item in shelf.unseen_since(began):
-            if kind.namespace in (None, item.id.namespace):
+            # what is newer than the listing is not in it, and not gone for that
+            if kind.namespace in (None, item.id.namespace) and item.id.resource_version <= version:
                 self._events.gone(kind.kind, item.id.uid)
 
     def _shelf(self, kind: Watched) -> Shelf[StoredJob] | Shelf[ChildJob] | Shelf[Pod]:

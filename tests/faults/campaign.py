@@ -19,7 +19,7 @@ from embedtune_operator.decide import decide
 from embedtune_operator.observe import Observed
 from embedtune_operator.views import StoredJob
 from tests.faults.mutants import Mutant
-from tests.faults.schema import JsonObject, Path, dotted
+from tests.faults.schema import REMOVE, JsonObject, Path, changeable, changed, dotted
 from tests.operator.objects import NOW, SETTINGS
 
 AT_ONCE = 8
@@ -88,13 +88,21 @@ class Campaign:
         for child in children:
             if child["kind"] == "ConfigMap":
                 given = FineTuneJob.parse(json.loads(child["data"]["job.json"]))
-                if given.spec.to_dict() != FineTuneJob.parse(stored).spec.to_dict():
+                if _lasting(given) != _lasting(FineTuneJob.parse(stored)):
                     self.wrong.append(f"{mutant}: the trainer is given another spec")
 
     async def _create(self, kind: str, body: JsonObject) -> tuple[int, JsonObject]:
         url = self.url + KINDS[kind]
         async with self.session.post(url, params=DRY_RUN, json=body) as response:
             return response.status, await response.json()
+
+
+def _lasting(job: FineTuneJob) -> JsonObject:
+    """The spec without what can be changed, and so is not given to the trainer."""
+    document = {"spec": job.spec.to_dict()}
+    for path in changeable():
+        document = changed(document, path, REMOVE)
+    return document
 
 
 def parses(job: JsonObject) -> bool:
