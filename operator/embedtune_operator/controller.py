@@ -104,7 +104,7 @@ class Controller:
                 self._cache,
                 job,
                 progress=self._scraper.progress,
-                refusal=self._refusals.get(uid),
+                refusal=self._refusal(uid, now),
                 confirmed=confirmed,
             )
             decision = decide_removal if deleting else decide
@@ -180,6 +180,13 @@ class Controller:
         first = "startTime" not in job.status()
         if first and started is not None and created is not None:
             self._telemetry.running_seconds.observe((started - created).total_seconds())
+
+    def _refusal(self, uid: str, now: datetime) -> Refusal | None:
+        """What holds the job back; not if only because the clock was set back since."""
+        found = self._refusals.get(uid)
+        if found is None or found.retry_at - now > timedelta(seconds=REFUSAL_LONGEST_S):
+            return None
+        return found
 
     def _refuse(self, job: StoredJob, kind: str, message: str, now: datetime) -> None:
         before = self._refusals.get(job.id.uid)
