@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 16
 RESTART_DELAY_S = 2.0
+OVERLOOKED_S = 5.0
 DRAIN_S = 10.0
 HAND_OVER_S = 5.0
 
@@ -157,11 +159,27 @@ class Operator:
         except (ApiError, TimeoutError) as error:
             logger.warning("Lease not given up, it ends by itself: %s", error or "no answer")
 
+    async def _watch_every_kind(self, again: asyncio.Event) -> None:
+        """Have kopf begin anew if it does not watch every kind.
+
+        It looks once for what the API server has, and one that has just started has not all yet.
+        """
+        since: float | None = None
+        while not self.pulse.synced:
+            await asyncio.sleep(1)
+            since = since or time.monotonic() if self.pulse.overlooked else None
+            if since is not None and time.monotonic() - since > OVERLOOKED_S:
+                logger.warning("not served yet: %s", ", ".join(self.pulse.overlooked))
+                again.set()
+                return
+
     async def _watch(self) -> None:
         """Keep kopf running; what it cannot go on from, it starts anew from."""
         stop = asyncio.Event()
         handlers = registry(self.events, self.connection)
         while not stop.is_set():
+            again = asyncio.Event()
+            look = asyncio.create_task(self._watch_every_kind(again))
             try:
                 await kopf.operator(
                     registry=handlers,
@@ -171,11 +189,15 @@ class Operator:
                     identity=cast(Any, socket.gethostname()),
                     clusterwide=not self.settings.namespaces,
                     namespaces=self.settings.namespaces,
+                    stop_flag=again,
                 )
             except Exception:
                 logger.exception("watching broke off and begins anew")
             else:
-                return  # on a signal
+                if not again.is_set():
+                    return  # on a signal
+            finally:
+                look.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             with contextlib.suppress(TimeoutError):
