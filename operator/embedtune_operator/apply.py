@@ -167,11 +167,12 @@ class Applier:
         if raw is not None:
             self._cache.put_child(ChildJob.of(raw))
         path, selector = f"/api/v1/namespaces/{namespace}/pods", f"{LABEL_JOB_UID}={uid}"
-        there = set()
+        there, as_of = set(), 0
         async for version, page in self._client.list(path, selector):
+            as_of = version
             for pod in map(Pod.of, page):
                 self._cache.put_pod(pod)
                 there.add(pod.id.uid)
         for pod in self._cache.pods_of(uid):
-            if pod.id.uid not in there and pod.id.resource_version <= version:
+            if pod.id.uid not in there and pod.id.resource_version <= as_of:
                 self._cache.remove_pod(pod.id.uid)

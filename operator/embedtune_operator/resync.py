@@ -70,13 +70,14 @@ class Resync:
     async def once(self, kind: Watched) -> None:
         """List one kind and take the result for the truth."""
         shelf = self._shelf(kind)
-        began = shelf.sequence
+        began, as_of = shelf.sequence, 0
         async for version, page in self._client.list(kind.path, kind.selector):
+            as_of = version
             for raw in page:
                 self._events.seen(kind.kind, raw)
         for item in shelf.unseen_since(began):
             # what is newer than the listing is not in it, and not gone for that
-            if kind.namespace in (None, item.id.namespace) and item.id.resource_version <= version:
+            if kind.namespace in (None, item.id.namespace) and item.id.resource_version <= as_of:
                 self._events.gone(kind.kind, item.id.uid)
 
     def _shelf(self, kind: Watched) -> Shelf[StoredJob] | Shelf[ChildJob] | Shelf[Pod]:

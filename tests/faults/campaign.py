@@ -84,7 +84,9 @@ class Campaign:
         if status["reason"] != reasons.BAD_SPEC or not names(said, mutant.path):
             self.wrong.append(f"{mutant}: {status['reason']}: {said[:300]}")
 
-    def _read_alike(self, mutant: Mutant, stored: JsonObject, children: Iterable[JsonObject]) -> None:
+    def _read_alike(
+        self, mutant: Mutant, stored: JsonObject, children: Iterable[JsonObject]
+    ) -> None:
         for child in children:
             if child["kind"] == "ConfigMap":
                 given = FineTuneJob.parse(json.loads(child["data"]["job.json"]))

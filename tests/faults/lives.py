@@ -48,7 +48,9 @@ class Player:
 
         def look() -> bool:
             status = self.life.status
-            said = next((c for c in status.get("conditions", ()) if c["type"] == "Running"), {})
+            said: JsonObject = next(
+                (c for c in status.get("conditions", ()) if c["type"] == "Running"), {}
+            )
             return status.get("reason") == reason and words in said.get("message", "")
 
         await self.until(look, f"{reason} {words}".strip())
@@ -67,9 +69,7 @@ class Player:
 
         def look() -> list[str]:
             pods = self.life.now["pods"].values()
-            return [
-                p["metadata"]["name"] for p in pods if p["metadata"]["name"] not in self.gone
-            ]
+            return [p["metadata"]["name"] for p in pods if p["metadata"]["name"] not in self.gone]
 
         found: str = (await self.until(look, "a pod"))[-1]
         return found
@@ -111,7 +111,7 @@ class Player:
         """The last child Job has its TTL."""
 
         def look() -> bool:
-            jobs = [j for j in self.life.now["jobs"].values()]
+            jobs = self.life.now["jobs"].values()
             return any(j["spec"].get("ttlSecondsAfterFinished") == TTL_S for j in jobs)
 
         await self.until(look, "the TTL")
@@ -195,7 +195,10 @@ LIVES: dict[str, Callable[[Player], Awaitable[None]]] = {
 def end_of(life: Life) -> JsonObject:
     """How it ended, without what differs between two lives that ended alike."""
     children = [
-        {key: job["spec"].get(key) for key in ("suspend", "backoffLimit", "ttlSecondsAfterFinished")}
+        {
+            key: job["spec"].get(key)
+            for key in ("suspend", "backoffLimit", "ttlSecondsAfterFinished")
+        }
         for job in life.now["jobs"].values()
     ]
     document = {
@@ -222,8 +225,6 @@ def end_of(life: Life) -> JsonObject:
 
 def _ours(config_map: JsonObject) -> bool:
     return str(config_map["metadata"]["name"]).startswith("tune-")
-
-
 
 
 def _timeless(value: Any) -> Any:

@@ -226,7 +226,9 @@ async def every_fault(lab: Lab, names: Sequence[str]) -> list[Outcome]:
         async with watches:
             return await lab.watched(fault, names)
 
-    return outcomes + sum(await asyncio.gather(*map(spoilt, WATCH_FAULTS)), [])
+    for found in await asyncio.gather(*map(spoilt, WATCH_FAULTS)):
+        outcomes += found
+    return outcomes
 
 
 async def _each_write(

@@ -148,7 +148,8 @@ def _hostile(node: JsonObject) -> Iterator[Any]:
     if node.get("type") == "object" and "properties" not in node:
         yield from ({text: "a"} for text in HOSTILE)
         yield from ({"a": text} for text in HOSTILE)
-        yield from ({"a": value} for value in (None, [], {}, [[1]]))
+        empty: tuple[Any, ...] = (None, [], {}, [[1]])
+        yield from ({"a": value} for value in empty)
 
 
 def _contradictions() -> Iterator[Mutant]:

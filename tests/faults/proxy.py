@@ -6,6 +6,7 @@ Watches and lists are spoilt as a whole, by what is in watch_faults.py.
 
 import asyncio
 import json
+import logging
 import re
 import ssl
 from collections import defaultdict
@@ -89,16 +90,18 @@ class Proxy:
     async def __aenter__(self) -> "Proxy":
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        quiet = logging.getLogger("faults.proxy")
+        quiet.setLevel(logging.CRITICAL + 1)  # that clients are killed is no news
+        self._runner = web.AppRunner(app, access_log=None, logger=quiet, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         cluster = {"name": "c", "cluster": {"server": f"http://{host}:{port}"}}
         context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-        config = {"clusters": [cluster], "users": [{"name": "u", "user": {}}]}
-        config |= {"contexts": [context], "current-context": "c"}
-        self.kubeconfig.write_text(json.dumps(config))
+        users = [{"name": "u", "user": dict[str, str]()}]
+        config = {"clusters": [cluster], "users": users, "contexts": [context]}
+        self.kubeconfig.write_text(json.dumps(config | {"current-context": "c"}))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -72,7 +72,9 @@ class Life:
 
 
 def _over(status: JsonObject) -> bool:
-    return any(c["type"] in TERMINAL and c["status"] == "True" for c in status.get("conditions", ()))
+    return any(
+        c["type"] in TERMINAL and c["status"] == "True" for c in status.get("conditions", ())
+    )
 
 
 def _goes_on(pod: JsonObject) -> bool:

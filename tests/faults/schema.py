@@ -1,8 +1,8 @@
-"""The CRD's schema as the fault tests walk it, so that a new field is tried without being listed."""
+"""The CRD's schema as the fault tests walk it, so that new fields are tried without being listed."""
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -45,7 +45,7 @@ def changed(document: JsonObject, path: Path, value: Any) -> JsonObject:
     if value is not REMOVE:
         node[path[-1]] = value
     elif isinstance(node, list):
-        del node[path[-1]]
+        node.pop(int(path[-1]))
     else:
         node.pop(path[-1], None)
     return document
@@ -80,14 +80,15 @@ def sample(node: JsonObject) -> Any:
         return node["enum"][0]
     if node.get("x-kubernetes-int-or-string"):
         return node.get("minimum", 1)
-    kind = node["type"]
-    if kind == "object":
-        return {name: sample(node["properties"][name]) for name in node.get("required", ())}
-    if kind == "array":
-        return [sample(node["items"])] * max(1, node.get("minItems", 0))
-    if kind == "string":
-        return _text(node)
-    return True if kind == "boolean" else extremes(node)[0]
+    return _SAMPLES[node["type"]](node)
+
+
+def _object(node: JsonObject) -> JsonObject:
+    return {name: sample(node["properties"][name]) for name in node.get("required", ())}
+
+
+def _array(node: JsonObject) -> list[Any]:
+    return [sample(node["items"])] * max(1, node.get("minItems", 0))
 
 
 def _text(node: JsonObject) -> str:
@@ -121,6 +122,16 @@ def extremes(node: JsonObject) -> tuple[Any, Any]:
     if kind == "object":
         return sample(node), {name: sample(child) for name, child in _own(node)}
     return sample(node), sample(node)
+
+
+_SAMPLES: dict[str, Callable[[JsonObject], Any]] = {
+    "object": _object,
+    "array": _array,
+    "string": _text,
+    "boolean": lambda _node: True,
+    "integer": lambda node: extremes(node)[0],
+    "number": lambda node: extremes(node)[0],
+}
 
 
 def _own(node: JsonObject) -> list[tuple[str, JsonObject]]:

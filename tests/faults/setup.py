@@ -8,7 +8,6 @@ from localcluster.controlplane import ControlPlane, Options
 from tests.conftest import install_crd, kubectl_with
 from tests.operator.world import NODE
 
-
 UNLIMITED = ("--kube-api-qps=500", "--kube-api-burst=1000")
 """Dozens of jobs at once shall wait for nobody's rate limit."""
 

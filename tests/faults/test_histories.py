@@ -1,7 +1,7 @@
 """The same desired state, however it came about, has the same children.
 
-What can be changed in a job's life is changed, in any order and number, with the operator killed and
-the child deleted in between; the children that are there in the end are those of a job that was
+What can be changed in a job's life is changed, in any order and number, with the operator killed
+and the child deleted in between; the children that are there in the end are those of a job that was
 made as it is now.
 """
 

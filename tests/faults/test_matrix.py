@@ -49,7 +49,13 @@ async def test_some_faults_of_watches(lab: Lab, fault: type[WatchFault]) -> None
 
 
 def test_a_taken_back_condition_is_seen() -> None:
-    over = {"type": "Complete", "status": "True", "reason": "a", "message": "", "lastTransitionTime": 1}
+    over = {
+        "type": "Complete",
+        "status": "True",
+        "reason": "a",
+        "message": "",
+        "lastTransitionTime": 1,
+    }
     life = Life()
     for status in ({}, {"conditions": [over]}, {"conditions": [over]}):
         life.statuses.append(status)
@@ -62,9 +68,13 @@ def test_a_taken_back_condition_is_seen() -> None:
 
 def test_writes_are_told_apart() -> None:
     job = "/apis/embedtune.dev/v1alpha1/namespaces/a/finetunejobs/tune"
-    assert in_words("PATCH", f"{job}/status", b'{"status": {"reason": "Created"}}') == "status Created"
+    assert (
+        in_words("PATCH", f"{job}/status", b'{"status": {"reason": "Created"}}') == "status Created"
+    )
     assert in_words("PATCH", job, b'{"metadata": {"finalizers": ["a"]}}') == "finalizer on"
-    assert in_words("POST", "/api/v1/namespaces/a/events", b'{"reason": "Created"}') == "event Created"
+    assert (
+        in_words("POST", "/api/v1/namespaces/a/events", b'{"reason": "Created"}') == "event Created"
+    )
     child = "/apis/batch/v1/namespaces/a/jobs/tune-1"
     assert in_words("PATCH", child, b'{"apiVersion": "batch/v1"}') == "patch jobs"
     assert in_words("PATCH", child, b'{"spec": {"suspend": true}}') == "change jobs suspend"

@@ -55,7 +55,9 @@ def test_jobs_finish_after_an_outage(
     plane.kill_component(what)
     operator.start(wait=False)
     # an API server that has just started does not know yet all that it serves
-    eventually(lambda: operator.get("/healthz")[0], what="it runs before the API server", timeout_s=60)
+    eventually(
+        lambda: operator.get("/healthz")[0], what="it runs before the API server", timeout_s=60
+    )
     time.sleep(GONE_S)
     plane.start_component(what)
     plane.wait_ready()

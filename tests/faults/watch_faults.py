@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 JsonObject = dict[str, Any]
+DELAYS_S = {"pods": 2.5, "jobs": 1.2, "finetunejobs": 0.0}
 AFTER = 2
 """Events that a watch brings before it breaks."""
 
@@ -69,7 +70,6 @@ class Delayed(WatchFault):
     """Pods are told of 2.5 s late, Jobs 1.2 s, FineTuneJobs at once: in a wrong order, that is."""
 
     name = "delayed, in a wrong order"
-    delays_s = {"pods": 2.5, "jobs": 1.2, "finetunejobs": 0.0}
 
     async def stream(self, plural: str, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ class Delayed(WatchFault):
         try:
             while True:
                 came, line = await queue.get()
-                await asyncio.sleep(max(0.0, came + self.delays_s[plural] - loop.time()))
+                await asyncio.sleep(max(0.0, came + DELAYS_S[plural] - loop.time()))
                 if line is None:
                     return
                 yield line

@@ -167,9 +167,7 @@ class FakeOperator:
             now=lambda: self.now,
         )
         self.events = Events(self.cache, self.controller, self.queued.add)
-        self.resync = Resync(
-            self.api, self.cache, self.events, list(KINDS.values()), every_s=600
-        )
+        self.resync = Resync(self.api, self.cache, self.events, list(KINDS.values()), every_s=600)
         self.deliver()
 
     def deliver(self, *plurals: str) -> None:
