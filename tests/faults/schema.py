@@ -1,4 +1,4 @@
-"""The CRD's schema as the fault tests walk it, so that new fields are tried without being listed."""
+"""The CRD's schema as the fault tests walk it: a new field is tried without being listed."""
 
 import copy
 import re
