@@ -1,23 +1,37 @@
 """CLIP's training beside open_clip's: the same network and weights, the same texts and pictures.
 
-Titles and pictures of openclipart, or, where a batch needs more, pictures of random colours. The
-peer is open_clip's model, transform, tokenizer and loss in the loop of its own training: AdamW,
-DataLoader with as many processes as cores, the temperature clamped; with a micro-batch, what its
-accum_freq does: features of all parts first, then each part once more with a gradient.
+Titles and pictures of openclipart, or, where a batch needs more, WordNet's definitions and pictures
+of random colours. The peer is open_clip's model, transform, tokenizer and loss in the loop of its
+own training: AdamW, DataLoader with as many processes as cores, the temperature clamped; with a
+micro-batch, what its accum_freq does: features of all parts first, then each part once more with a
+gradient.
 """
 
+import csv
 import math
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from contest import OURS, Contest, Start, System, parser, request, run
+from contest import (
+    OURS,
+    Contest,
+    Start,
+    System,
+    Trained,
+    parser,
+    request,
+    run,
+    timed,
+    training_flops,
+)
 from images import on_white
 from open_clip import ClipLoss, SimpleTokenizer
 from open_clip.model import CLIP
@@ -41,6 +55,8 @@ from embedtune_trainer.rows.table import Images, PairRows, Texts
 PEER = "open_clip"
 HALF = "open_clip, bf16"
 RATE, SEED = 1e-4, 0
+CLIPART = 900
+"""Different titles that openclipart's training rows have at least."""
 _WORDS = {"context_length": 77, "vocab_size": 49408}
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
@@ -73,29 +89,55 @@ def checkpoint(size: str, folder: Path) -> Path:
     return folder / size
 
 
-@cache
-def pairs(count: int, folder: Path) -> Pairs:
+def clipart(folder: Path) -> Pairs:
     """Different titles with different pictures, RGB."""
     source = localassets.openclipart().train
     rows = read_rows(source, DatasetSpec(uri=f"file://{source}"), Wanted("text", "image"))
     assert isinstance(rows, PairRows)
     known = dict(zip(rows.left.values, rows.right.values, strict=True))
-    (folder / "pictures").mkdir()
-    titles, paths = [], []
-    rng = np.random.default_rng(SEED)
-    given = list(known.items())
-    for number in range(count):
-        path = folder / "pictures" / f"{number}.png"
-        if count <= len(given):
-            title, source = given[number]
-            on_white(str(source)).save(path)
-        else:
-            title = f"{given[number % len(given)][0]}, {number}"
-            colours = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(colours).resize((256, 256)).save(path)
-        titles.append(title)
-        paths.append(path)
+    paths = [folder / f"{number}.png" for number in range(len(known))]
+    for path, picture in zip(paths, known.values(), strict=True):
+        on_white(str(picture)).save(path)
+    return list(known), paths
+
+
+def coloured(count: int, folder: Path) -> Pairs:
+    """Different definitions with different pictures of 256 x 256 pixels."""
+    with localassets.wordnet_pairs().train.open(newline="", encoding="utf-8") as stream:
+        titles = list(dict.fromkeys(row["positive"] for row in csv.DictReader(stream)))[:count]
+    paths = [folder / f"{number}.jpg" for number in range(count)]
+
+    def write(number: int) -> None:
+        colours = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((256, 256)).save(paths[number], quality=90)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(write, range(count)))
+    if len(titles) < count:
+        raise ValueError(f"{len(titles)} definitions, not {count}")
     return titles, paths
+
+
+def pairs(count: int, folder: Path) -> Pairs:
+    """So many titles, with pictures."""
+    folder.mkdir()
+    if count > CLIPART:
+        return coloured(count, folder)
+    titles, paths = clipart(folder)
+    return titles[:count], paths[:count]
+
+
+def row_flops(size: str, titles: Sequence[str]) -> float:
+    """Of a pair, whose title is as long as the titles are on average."""
+    with torch.device("meta"):
+        model: Any = CLIP(**SIZES[size])
+        side = SIZES[size]["vision_cfg"]["image_size"]
+        image_13HW = torch.empty(1, 3, side, side)
+        text_1T = torch.zeros(1, 77, dtype=torch.long)
+    tokenize = SimpleTokenizer()
+    share = float(np.mean([np.count_nonzero(tokenize([title])) for title in titles[:1000]])) / 77
+    of_text = training_flops(lambda: model.encode_text(text_1T))
+    return training_flops(lambda: model.encode_image(image_13HW)) + share * of_text
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
@@ -146,7 +188,7 @@ class Theirs:
         loss.backward()
         return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
 
-    def train(self, steps: int) -> int:
+    def train(self, steps: int) -> Trained:
         """One epoch."""
         loader = DataLoader(
             Rows(self._chosen, image_transform_v2(self._how, is_train=True)),
@@ -158,8 +200,8 @@ class Theirs:
         )
         optimizer = torch.optim.AdamW(self._model.parameters(), RATE)
         self._model.train()
-        rows = 0
-        for images, texts in loader:
+        rows, wait_s = 0, 0.0
+        for (images, texts), waited_s in timed(loader):
             optimizer.zero_grad()
             self._backward(
                 images.to(self._device, non_blocking=True),
@@ -170,9 +212,10 @@ class Theirs:
             with torch.no_grad():
                 self._model.logit_scale.clamp_(0, math.log(100))
             rows += len(images)
+            wait_s += waited_s
         if rows != steps * self._batch:
             raise AssertionError(f"{rows} rows in {steps} steps")
-        return rows
+        return Trained(rows, wait_s)
 
     def _backward(self, images: Tensor, texts: Tensor) -> None:
         parts = list(zip(images.split(self._micro), texts.split(self._micro), strict=True))
@@ -224,7 +267,7 @@ def main(arguments: Sequence[str]) -> int:
     options = asked.options
     with tempfile.TemporaryDirectory() as scratch:
         folder = checkpoint(options.size, Path(scratch))
-        chosen = pairs(options.batch * options.steps, Path(scratch))
+        chosen = pairs(options.batch * options.steps, Path(scratch) / "pictures")
         given = (
             *(options.size, folder, chosen, options.batch, options.device),
             options.micro_batch,
@@ -235,19 +278,20 @@ def main(arguments: Sequence[str]) -> int:
         }
         goals = {PEER: 1.2}
         if options.device == "cuda":
-            systems[HALF] = partial(Theirs, *given, half=True)
+            systems = {OURS: systems[OURS], HALF: partial(Theirs, *given, half=True)}
             goals = {HALF: 1.25}
         return run(
             Contest(
                 request=asked,
                 title=f"CLIP ({options.size}), batches of {options.batch}",
                 systems=systems,
-                checked=(PEER,),
+                checked=tuple(goals),
                 goals=goals,
                 notes=(
                     "Open_clip pads every title to 77 tokens; embedtune to the longest of those"
                     " that are encoded together.",
                 ),
+                row_flops=row_flops(options.size, chosen[0]),
             )
         )
 

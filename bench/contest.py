@@ -3,36 +3,45 @@
 First each takes the gradient of one and the same batch, without dropout, in float32: losses and
 gradient norms must agree, or there is nothing to compare. Then they take turns, each training so
 many steps by its own loop from a fresh model in a process of its own, so that a slow moment of the
-machine meets all, and nothing that one sets or leaves behind helps or hinders another. Wall time,
-memory, and the processor time of that process and of its workers are taken. On a busy machine times
-can be several times too high, for one system and not for the other: what others took of the
-processors is measured, too, and above QUIET the result says that it is worth nothing.
+machine meets all, and nothing that one sets or leaves behind helps or hinders another. Each is
+forked from one that has imported everybody's libraries and done nothing else. Wall time, memory,
+and the processor time of that process and of its workers are taken. On a busy machine times can be
+several times too high, for one system and not for the other: what others took of the processors is
+measured, too, and above QUIET the result says that it is worth nothing.
 """
 
 import argparse
 import gc
-import json
+import multiprocessing
 import os
 import platform
 import resource
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "embedtune"
 QUIET = 0.1
 """Share of the processors' time that others may take while a system trains."""
-ALIKE = {"steps", "turns", "threads", "one", "out"}
+ALIKE = {"steps", "turns", "threads", "out"}
 """Arguments that leave a contest the same."""
+LIBRARIES = (
+    *("torch", "torchvision", "transformers", "datasets", "sentence_transformers"),
+    *("open_clip", "pytorch_metric_learning.losses", "embedtune_trainer.training.fit"),
+)
+PEAK_FLOPS = {"H100": 989e12, "H200": 989e12}
+"""Of GPUs in bfloat16 without sparsity, by the maker's data sheets."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,27 @@ class Start:
     gradient_norm: float
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A training that is over.
+
+    Attributes:
+        rows: that its steps saw.
+        wait_s: in which the model waited for the data.
+    """
+
+    rows: int
+    wait_s: float
+
+
 class System(Protocol):
     """A fresh model with its data, ready to be trained once."""
 
     def first(self) -> Start:
         """Of the first rows of the data, without dropout; no weight changes."""
 
-    def train(self, steps: int) -> int:
-        """So many steps by the system's own loop; how many rows they saw."""
+    def train(self, steps: int) -> Trained:
+        """So many steps by the system's own loop."""
 
 
 Systems = Mapping[str, Callable[[], System]]
@@ -68,11 +90,13 @@ class Turn:
         peak: the most MB that were resident in the training.
         worker: the most MB that one of its worker processes had.
         device: the most MB that tensors took on the GPU.
+        wait_s: see Trained.
     """
 
     system: str
     rows: int
     seconds: float
+    wait_s: float
     cpu_s: float
     others: float
     before: float
@@ -108,6 +132,8 @@ class Contest:
         goals: the least factor over each.
         notes: sentences for the result's end.
         tolerance: of losses and gradient norms, relative.
+        row_flops: floating-point operations of a row's way forward and back, without padding and
+            whatever is calculated twice.
     """
 
     request: Request
@@ -117,6 +143,7 @@ class Contest:
     goals: Mapping[str, float]
     notes: Sequence[str] = ()
     tolerance: float = 1e-4
+    row_flops: float | None = None
 
 
 def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
@@ -126,7 +153,6 @@ def parser(text: str | None, *, steps: int) -> argparse.ArgumentParser:
     made.add_argument("--turns", type=int, default=3, help="trainings of each system")
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--device", default="cpu", help="cpu or cuda")
-    made.add_argument("--one", help="only this system, once; its turn as JSON")
     made.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     return made
 
@@ -149,17 +175,11 @@ def request(parse: argparse.ArgumentParser, arguments: Sequence[str]) -> Request
 def run(contest: Contest) -> int:
     """Hold it and write it down; 1 if a goal is missed or the machine was busy."""
     options = contest.request.options
-    torch.set_num_threads(options.threads)
-    if options.one:
-        sys.stdout.write(
-            json.dumps(asdict(_train(options.one, contest.systems[options.one], options)))
-        )
-        return 0
     starts = _check(contest)
     turns: list[Turn] = []
     for number in range(options.turns):
         for name in sorted(contest.systems, reverse=number % 2 == 1):
-            turns.append(_turn(name))
+            turns.append(_alone(_train, name, contest.systems[name], options))
             print(turns[-1], file=sys.stderr, flush=True)
     medians = {name: _rate(turns, name) for name in contest.systems}
     factors = {name: medians[OURS] / medians[name] for name in contest.goals}
@@ -171,9 +191,31 @@ def run(contest: Contest) -> int:
     return int(busy or any(factors[name] < goal for name, goal in contest.goals.items()))
 
 
+def timed(batches: Iterable[Made]) -> Iterator[tuple[Made, float]]:
+    """Each, with the seconds that it took to come."""
+    begun = time.perf_counter()
+    for batch in batches:
+        yield batch, time.perf_counter() - begun
+        begun = time.perf_counter()
+
+
+def training_flops(forward: Callable[[], object]) -> float:
+    """Of a way forward and back: three times those of the way forward, as is usual.
+
+    Args:
+        forward: over tensors of any device; meta tensors calculate nothing.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward()
+    return 3.0 * counter.get_total_flops()
+
+
 def _check(contest: Contest) -> dict[str, Start]:
     """The first batch of ours and of those that have the same; fails where they differ."""
-    found = {name: contest.systems[name]().first() for name in (OURS, *contest.checked)}
+    options = contest.request.options
+    found = {
+        name: _alone(_first, contest.systems[name], options) for name in (OURS, *contest.checked)
+    }
     own = found[OURS]
     for name, start in found.items():
         apart = abs(start.loss / own.loss - 1), abs(start.gradient_norm / own.gradient_norm - 1)
@@ -182,22 +224,33 @@ def _check(contest: Contest) -> dict[str, Start]:
     return found
 
 
-def _turn(name: str) -> Turn:
-    """This command once more, for this system alone."""
-    done = subprocess.run(
-        [sys.executable, *sys.argv, "--one", name], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return Turn(**json.loads(done.stdout[done.stdout.rindex("{") :]))
+def _alone(work: Callable[..., Made], *given: object) -> Made:
+    """What it makes in a fresh process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LIBRARIES))
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, *given).result()
+
+
+def _first(make: Callable[[], System], options: argparse.Namespace) -> Start:
+    """In this process, in float32 indeed."""
+    torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False
+    return make().first()
 
 
 def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
     """In this process."""
+    torch.set_num_threads(options.threads)
     system = make()
     gc.collect()
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
     before = _status_mb("VmRSS")
     busy_s, cpu_s, begun = _busy_s(), _cpu_s(), time.perf_counter()
-    rows = system.train(options.steps)
+    trained = system.train(options.steps)
     if options.device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - begun
@@ -205,8 +258,9 @@ def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -
     others = (_busy_s() - busy_s - own_s) / (seconds * (os.cpu_count() or 1))
     return Turn(
         system=name,
-        rows=rows,
+        rows=trained.rows,
         seconds=seconds,
+        wait_s=trained.wait_s,
         cpu_s=own_s,
         others=max(0.0, others),
         before=before,
@@ -250,8 +304,8 @@ def _text(
         f"# {contest.title}",
         "",
         "| system | rows/s | embedtune is | CPU s per 1,000 rows | peak MB | above its start"
-        " | a worker's MB | GPU MB |",
-        "|---|---|---|---|---|---|---|---|",
+        " | a worker's MB | GPU MB | waits for data | MFU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in sorted(contest.systems, key=lambda name: _rate(turns, name)):
         own = [turn for turn in turns if turn.system == name]
@@ -263,10 +317,11 @@ def _text(
             max(getattr(turn, kind) for turn in own) for kind in ("peak", "worker", "device")
         )
         above = median(turn.peak - turn.before for turn in own)
+        waits = median(turn.wait_s / turn.seconds for turn in own)
         lines.append(
             f"| {name} | {median(rates):,.1f} ({min(rates):,.1f} to {max(rates):,.1f})"
             f" | {factor:.2f}x{goal} | {cpu:.2f} | {peak:,.0f} | {above:,.0f}"
-            f" | {worker:,.0f} | {device:,.0f} |"
+            f" | {worker:,.0f} | {device:,.0f} | {waits:.1%} | {_mfu(contest, turns, name)} |"
         )
     equal = "; ".join(
         f"{name} {start.loss:.6f} and {start.gradient_norm:.6f}" for name, start in starts.items()
@@ -286,6 +341,15 @@ def _text(
     if options.device == "cpu":
         lines += ["", "Not measured here: a GPU's figures (`--device cuda`), for want of one."]
     return "\n".join(lines) + "\n"
+
+
+def _mfu(contest: Contest, turns: Sequence[Turn], name: str) -> str:
+    """Share of what the GPU could calculate that went into what the rows need."""
+    if contest.request.options.device != "cuda" or contest.row_flops is None:
+        return "–"
+    gpu = torch.cuda.get_device_name()
+    peak = next((flops for kind, flops in PEAK_FLOPS.items() if kind in gpu), None)
+    return "–" if peak is None else f"{_rate(turns, name) * contest.row_flops / peak:.1%}"
 
 
 def _machine(options: argparse.Namespace) -> str:

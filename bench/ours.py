@@ -1,16 +1,18 @@
 """embedtune's side of a contest: its own training, as a run has it."""
 
+import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
-from contest import Start
+from contest import Start, Trained
 from torch import nn
 
 from embedtune_api.spec import Objective, Training
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.machine import keep_freed_memory
-from embedtune_trainer.mixture import Batch, build_mixture
+from embedtune_trainer.mixture import Batch, Mixture, build_mixture
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.progress import FanOut
 from embedtune_trainer.rows.table import Rows
@@ -30,7 +32,12 @@ class Ours:
         self._rows = rows
         self._objective = objective
         self._training = training
-        self._mixture = build_mixture(encoders, (Entry(rows),), objective, training)
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        """Made with the first batch, and in its time: a text is made into tokens here."""
+        entries = (Entry(self._rows),)
+        return build_mixture(self._encoders, entries, self._objective, self._training)
 
     def first(self) -> Start:
         """Of the first rows, as a step has it that leaves its gradient for the next one."""
@@ -42,11 +49,15 @@ class Ours:
         outcome = stepper.take(0, batch, Preparer(task.columns)(batch))
         return Start(float(outcome.loss), 2 * gradient_norm(stepper.trained))
 
-    def train(self, steps: int) -> int:
+    def train(self, steps: int) -> Trained:
         """By `fit`; the rows must be so many that an epoch has these steps."""
-        if len(self._mixture) != steps:
-            raise AssertionError(f"{len(self._mixture)} steps in an epoch, not {steps}")
-        return fit(self._encoders, self._mixture, self._training, FanOut(())).rows
+        begun = time.perf_counter()
+        mixture = self._mixture
+        made_s = time.perf_counter() - begun
+        if len(mixture) != steps:
+            raise AssertionError(f"{len(mixture)} steps in an epoch, not {steps}")
+        report = fit(self._encoders, mixture, self._training, FanOut(()))
+        return Trained(report.rows, made_s + report.data_wait_ratio * report.seconds)
 
 
 def without_dropout(module: nn.Module) -> nn.Module:

@@ -1,15 +1,20 @@
 """sentence-transformers' side: its own trainer, over columns of texts that may have labels."""
 
 import tempfile
+import time
+from typing import Any
 
 import torch
-from contest import Start
+from contest import Start, Trained
 from datasets import Dataset
 from ours import gradient_norm, without_dropout
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.data_collator import (
+    SentenceTransformerDataCollator,
 )
 from sentence_transformers.util import batch_to_device
 from torch import nn
@@ -21,13 +26,29 @@ LABEL = "label"
 """The column that holds no texts, but each row's class."""
 
 
+class _Collator(SentenceTransformerDataCollator):
+    """The trainer's own, timed: it runs between the steps."""
+
+    waited_s = 0.0
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        begun = time.perf_counter()
+        batch: dict[str, Any] = super().__call__(features)
+        self.waited_s += time.perf_counter() - begun
+        return batch
+
+
+class _Trainer(SentenceTransformerTrainer):
+    data_collator_class = _Collator
+
+
 def fit(
     model: SentenceTransformer,
     data: Dataset,
     loss: nn.Module,
     training: Training,
     **arguments: object,
-) -> int:
+) -> tuple[int, float]:
     """Train the model in place, with the spec's epochs, batch, rate, warm-up and seed.
 
     Args:
@@ -38,10 +59,10 @@ def fit(
         arguments: the peer's own.
 
     Returns:
-        Steps.
+        Steps, and seconds that it waited for texts to be made into tokens.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = SentenceTransformerTrainer(
+        trainer = _Trainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
                 output_dir=scratch,
@@ -61,7 +82,7 @@ def fit(
             loss=loss,
         )
         trainer.train()
-    return int(trainer.state.global_step)
+    return int(trainer.state.global_step), trainer.data_collator.waited_s
 
 
 class Theirs:
@@ -97,9 +118,9 @@ class Theirs:
         loss.backward()
         return Start(float(loss.detach()), gradient_norm(list(self._model.parameters())))
 
-    def train(self, steps: int) -> int:
+    def train(self, steps: int) -> Trained:
         """One epoch."""
-        taken = fit(self._model, self._data, self._loss, self._training, **self._arguments)
+        taken, wait_s = fit(self._model, self._data, self._loss, self._training, **self._arguments)
         if taken != steps:
             raise AssertionError(f"{taken} steps, not {steps}")
-        return len(self._data)
+        return Trained(len(self._data), wait_s)

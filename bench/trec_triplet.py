@@ -54,8 +54,9 @@ def questions(count: int) -> LabelledRows:
     return rows.take(chosen[:count])
 
 
-def theirs(rows: LabelledRows, training: Training, device: str) -> System:
+def theirs(count: int, training: Training, device: str) -> System:
     """The peer, with the sampler that it recommends for these losses."""
+    rows = questions(count)
     model = SentenceTransformer(str(localassets.minilm()), device=device)
     number = {label: i for i, label in enumerate(sorted(set(rows.labels)))}
     data = HfDataset.from_dict(
@@ -78,8 +79,8 @@ def theirs(rows: LabelledRows, training: Training, device: str) -> System:
 class OurTriplets(Ours):
     """Our side, whose first batch is taken over all triplets."""
 
-    def __init__(self, rows: LabelledRows, training: Training, device: str) -> None:
-        folder = localassets.minilm()
+    def __init__(self, count: int, training: Training, device: str) -> None:
+        rows, folder = questions(count), localassets.minilm()
         embedder = load_encoder(Fetched("", folder), Encoder(backbone=folder.as_uri()), SEED)
         self._of_all = (Encoders.single(embedder.to(device)), rows, _asking("all"), training)
         super().__init__(self._of_all[0], rows, _asking("semihard"), training)
@@ -104,9 +105,8 @@ def main(arguments: Sequence[str]) -> int:
     parse.add_argument("--batch", type=int, default=64)
     asked = request(parse, arguments)
     options = asked.options
-    rows = questions(options.batch * options.steps)
     training = Training(epochs=1, batch_size=options.batch, learning_rate=RATE, seed=SEED)
-    given = (rows, training, options.device)
+    given = (options.batch * options.steps, training, options.device)
     return run(
         Contest(
             request=asked,

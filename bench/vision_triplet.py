@@ -16,7 +16,18 @@ from pathlib import Path
 
 import torch
 import torchvision
-from contest import OURS, Contest, Start, System, parser, request, run
+from contest import (
+    OURS,
+    Contest,
+    Start,
+    System,
+    Trained,
+    parser,
+    request,
+    run,
+    timed,
+    training_flops,
+)
 from ours import Ours, gradient_norm
 from PIL import Image
 from pytorch_metric_learning.distances import CosineSimilarity
@@ -134,7 +145,7 @@ class Theirs:
         loss.backward()
         return Start(float(loss.detach()), gradient_norm(list(self._network.parameters())))
 
-    def train(self, steps: int) -> int:
+    def train(self, steps: int) -> Trained:
         """One pass."""
         labels = [label for _, label in self._chosen]
         loader = DataLoader(
@@ -147,8 +158,8 @@ class Theirs:
         miner = TripletMarginMiner(MARGIN, "semihard", distance=CosineSimilarity())
         optimizer = torch.optim.AdamW(self._network.parameters(), RATE)
         self._network.train()
-        rows = 0
-        for read_B3HW, read_B in loader:
+        rows, wait_s = 0, 0.0
+        for (read_B3HW, read_B), waited_s in timed(loader):
             images_B3HW = read_B3HW.to(self._device, memory_format=self._format)
             labels_B = read_B.to(self._device)
             with torch.autocast(self._device, torch.bfloat16, enabled=self._half):
@@ -159,7 +170,8 @@ class Theirs:
             loss.backward()
             optimizer.step()
             rows += len(labels_B)
-        return rows
+            wait_s += waited_s
+        return Trained(rows, wait_s)
 
 
 class OurTriplets(Ours):
@@ -192,6 +204,13 @@ class OurTriplets(Ours):
         return Ours(self._single, self._rows, self._asking("all"), self._training).first()
 
 
+def row_flops(name: str, side: int) -> float:
+    """Of a picture; the head's are few."""
+    with torch.device("meta"):
+        network = getattr(torchvision.models, name)().eval()
+    return training_flops(lambda: network(torch.empty(1, 3, side, side, device="meta")))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the comparison and write it down."""
     parse = parser(__doc__, steps=40)
@@ -211,7 +230,10 @@ def main(arguments: Sequence[str]) -> int:
         }
         goals = {PEER: 1.3}
         if options.device == "cuda":
-            systems[HALF] = partial(Theirs, *given, [CHANNELS_LAST, HALF])
+            systems = {
+                OURS: systems[OURS],
+                HALF: partial(Theirs, *given, [CHANNELS_LAST, HALF]),
+            }
             goals = {HALF: 1.4}
         return run(
             Contest(
@@ -219,10 +241,11 @@ def main(arguments: Sequence[str]) -> int:
                 title=f"{options.backbone} at {options.side} pixels, semi-hard triplets, batches"
                 f" of {options.batch}, {K} of a class",
                 systems=systems,
-                checked=(PEER,),
+                checked=tuple(goals),
                 goals=goals,
                 notes=("Both decode, crop, mirror and colour the same pictures.",),
                 tolerance=1e-3,
+                row_flops=row_flops(options.backbone, options.side),
             )
         )
 

@@ -1,6 +1,6 @@
 """Writes what is generated from the API types; `make generate` runs it, `make check` compares.
 
-The check also holds the CRD against that of the last release, if there is a tag of one.
+The check also holds each CRD against that of the last release, if there is a tag of one.
 """
 
 import subprocess
@@ -10,16 +10,19 @@ from typing import Any
 
 import yaml
 
+from embedtune_api import GROUP
 from embedtune_api.additive import harms
-from embedtune_api.schema import custom_resource_definition
+from embedtune_api.schema import definitions
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Generated from crds/embedtune_api by `make generate`; do not edit.\n"
 # A chart cannot read outside its own folder, so it holds a copy.
-TARGETS = (
-    ROOT / "crds/embedtune.dev_finetunejobs.yaml",
-    ROOT / "helm/embedtune/files/crds/embedtune.dev_finetunejobs.yaml",
-)
+FOLDERS = (ROOT / "crds", ROOT / "helm/embedtune/files/crds")
+
+
+def file_name(plural: str) -> str:
+    """Of the CRD with this plural."""
+    return f"{GROUP}_{plural}.yaml"
 
 
 def schema(crd: dict[str, Any]) -> dict[str, Any]:
@@ -34,9 +37,14 @@ def since_release() -> list[str]:
     tag = _git("describe", "--tags", "--abbrev=0", "--match", "v*").strip()
     if not tag:
         return []
-    released = yaml.safe_load(_git("show", f"{tag}:{TARGETS[0].relative_to(ROOT)}"))
-    changes = harms(schema(released), schema(custom_resource_definition()))
-    return [f"the CRD of {tag} is not merely added to: {change}" for change in changes]
+    found = []
+    for plural, definition in definitions().items():
+        released = _git("show", f"{tag}:crds/{file_name(plural)}")
+        if not released:
+            continue  # that release had no such kind
+        changes = harms(schema(yaml.safe_load(released)), schema(definition))
+        found += [f"the CRD {plural} of {tag} is not merely added to: {c}" for c in changes]
+    return found
 
 
 def _git(*words: str) -> str:
@@ -50,10 +58,13 @@ def _git(*words: str) -> str:
 
 def main() -> int:
     """Write every generated file, or with --check only say which differ."""
-    text = HEADER + yaml.safe_dump(
-        custom_resource_definition(), sort_keys=False, width=100, allow_unicode=True
-    )
-    stale = [t for t in TARGETS if not t.exists() or t.read_text() != text]
+    texts = {
+        folder / file_name(plural): HEADER
+        + yaml.safe_dump(definition, sort_keys=False, width=100, allow_unicode=True)
+        for plural, definition in definitions().items()
+        for folder in FOLDERS
+    }
+    stale = [t for t, text in texts.items() if not t.exists() or t.read_text() != text]
     if "--check" in sys.argv[1:]:
         wrong = [f"{t.relative_to(ROOT)} is out of date: run `make generate`" for t in stale]
         wrong += since_release()
@@ -61,7 +72,7 @@ def main() -> int:
         return 1 if wrong else 0
     for target in stale:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        target.write_text(texts[target])
     return 0
 
 

@@ -25,7 +25,7 @@ settings.register_profile("embedtune", deadline=None, suppress_health_check=[Hea
 settings.load_profile("embedtune")
 
 ROOT = Path(__file__).resolve().parent.parent
-CRD = ROOT / "crds/embedtune.dev_finetunejobs.yaml"
+CRDS = sorted((ROOT / "crds").glob("embedtune.dev_*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -78,25 +78,25 @@ def kubectl_with(kubeconfig: Path) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """etcd and kube-apiserver with the CRD installed."""
+    """etcd and kube-apiserver with the CRDs installed."""
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
-        install_crd(kubectl_with(plane.kubeconfig))
+        install_crds(kubectl_with(plane.kubeconfig))
         yield plane
 
 
-def install_crd(kubectl: Kubectl) -> None:
-    """Apply the CRD and wait until it is served.
+def install_crds(kubectl: Kubectl) -> None:
+    """Apply the CRDs and wait until they are served.
 
     `kubectl wait` fails on an object that has no conditions yet, so it is asked again.
     """
-    kubectl("apply", "--server-side", "-f", str(CRD))
+    files = [word for file in CRDS for word in ("-f", str(file))]
+    kubectl("apply", "--server-side", *files)
     for _ in range(100):
-        wait = ("wait", "--for=condition=Established", "crd/finetunejobs.embedtune.dev")
-        done = kubectl(*wait, check=False)
+        done = kubectl("wait", "--for=condition=Established", *files, check=False)
         if done.returncode == 0:
             return
         time.sleep(0.1)
-    raise AssertionError(f"the CRD is not established: {done.stderr}")
+    raise AssertionError(f"the CRDs are not established: {done.stderr}")
 
 
 @pytest.fixture(scope="session")

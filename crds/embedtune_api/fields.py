@@ -83,6 +83,12 @@ Quantity = Annotated[
         }
     ),
 ]
+DnsLabel = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+]
+ObjectName = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+]
 ModuleGlob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]
 Option = str | bool | int | float
 Options = Annotated[dict[str, Option], Field(max_length=32)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from embedtune_api import API_VERSION, KIND
-from embedtune_api.base import ApiModel
+from embedtune_api.base import ApiModel, InvalidJob
 from embedtune_api.spec import FineTuneJobSpec
 
 NAME_MAX = 52
@@ -13,6 +13,10 @@ NAME_MAX = 52
 the pod's suffix cut from it."""
 LOCAL_UID: Final = "local"
 """Of a job that is in no cluster."""
+
+
+class NoOutput(InvalidJob):
+    """The job does not say where its model goes, and no runtime has said it either."""
 
 
 class JobMetadata(ApiModel):
@@ -39,9 +43,18 @@ class FineTuneJob(ApiModel):
 
     @property
     def output_uri(self) -> str:
-        """The job's own prefix, with a slash at its end: no two jobs share one."""
-        meta = self.metadata
-        return f"{self.spec.output.uri.rstrip('/')}/{meta.namespace}/{meta.name}/{meta.uid}/"
+        """The job's own prefix, with a slash at its end: no two jobs share one.
+
+        Raises:
+            NoOutput: neither the job nor a runtime says where.
+        """
+        meta, prefix = self.metadata, self.spec.output.uri
+        if prefix is None:
+            raise NoOutput(
+                "spec.output.uri: required where no runtime gives one; with `embedtune run`, for"
+                " example file:///tmp/models"
+            )
+        return f"{prefix.rstrip('/')}/{meta.namespace}/{meta.name}/{meta.uid}/"
 
     def trainer_input(self) -> dict[str, Any]:
         """What the trainer is given: the job without its status."""

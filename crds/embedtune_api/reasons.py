@@ -20,12 +20,33 @@ TRAINING: Final = "Training"
 """The trainer runs."""
 RETRYING: Final = "Retrying"
 """An attempt failed in a way that a retry may mend."""
+QUEUED: Final = "Queued"
+"""The runtime names a queue, which has not let the job in yet."""
 SUSPENDING: Final = "Suspending"
 """spec.suspend is true, and the pod writes its checkpoint."""
 SUSPENDED: Final = "Suspended"
 """spec.suspend is true, and no pod is left."""
 RESUMED: Final = "Resumed"
 """spec.suspend is false again, and a pod is to be made."""
+
+# Conditions of a job whose runtime does not let it begin; it does when that has changed
+RUNTIME_NOT_FOUND: Final = "RuntimeNotFound"
+"""There is no runtime of the kind and name that spec.runtime gives."""
+RUNTIME_AMBIGUOUS: Final = "RuntimeAmbiguous"
+"""Two runtimes of one scope say that they are the default; the message names them."""
+RUNTIME_INVALID: Final = "RuntimeInvalid"
+"""The runtime as stored does not parse; the message names the field."""
+RESOURCE_CLASS_NOT_FOUND: Final = "ResourceClassNotFound"
+"""The runtime has no class of the name that spec.resources.className gives."""
+OUTPUT_MISSING: Final = "OutputMissing"
+"""Neither spec.output.uri nor a runtime says where the model goes."""
+WAITS_FOR_RUNTIME: Final = (
+    RUNTIME_NOT_FOUND,
+    RUNTIME_AMBIGUOUS,
+    RUNTIME_INVALID,
+    RESOURCE_CLASS_NOT_FOUND,
+    OUTPUT_MISSING,
+)
 
 # Conditions of a finished job
 SUCCEEDED: Final = "Succeeded"

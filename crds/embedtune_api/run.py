@@ -6,9 +6,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
 from embedtune_api.checkpoints import Checkpoints
-from embedtune_api.fields import OutputUri, Quantity, cel
+from embedtune_api.fields import DnsLabel, OutputUri, Quantity, cel
 
-_SAFETENSORS = ("'safetensors' in self.formats", "formats always has safetensors")
+# has(): the API server holds the default {} against the rules before it fills that in
+_SAFETENSORS = (
+    "!has(self.formats) || 'safetensors' in self.formats",
+    "formats always has safetensors",
+)
 _ONNX = ("!has(self.onnx) || 'onnx' in self.formats", "onnx needs formats: [safetensors, onnx]")
 
 
@@ -27,10 +31,10 @@ class Onnx(ApiModel):
 class Output(ApiModel):
     """Where the model goes, and as what."""
 
-    uri: OutputUri
+    uri: OutputUri | None = None
     """
     A prefix; the model is put under PREFIX/NAMESPACE/NAME/UID/, its manifest.json written last.
-    Required.
+    Default: the runtime's; required where that gives none.
     """
     formats: Annotated[
         tuple[Literal["safetensors", "onnx"], ...], Field(min_length=1, max_length=2)
@@ -93,19 +97,25 @@ class Storage(ApiModel):
     secret_ref: SecretRef | None = None
     """
     The Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optional,
-    AWS_SESSION_TOKEN, in the job's own namespace. Default: none, and S3 is used without signing in.
+    AWS_SESSION_TOKEN, in the job's own namespace. Default: the runtime's, or none, and S3 is used
+    without signing in.
     """
 
 
 class Resources(ApiModel):
     """What the training pod asks for. CPU, memory and GPUs are requests and limits at once."""
 
+    class_name: DnsLabel | None = None
+    """
+    One of the runtime's resource classes, for what is left out here. Default: the runtime's
+    default class, if it has one.
+    """
     gpus: Annotated[int, Field(ge=0, le=64)] | None = None
-    """Number of nvidia.com/gpu. Default: the platform's (0 unless set in the chart)."""
+    """Number of GPUs. Default: the class's, or the platform's (0 unless set in the chart)."""
     cpu: Quantity | None = None
-    """CPU cores, for example "4" or 500m. Default: the platform's."""
+    """CPU cores, for example "4" or 500m. Default: the class's, or the platform's."""
     memory: Quantity | None = None
-    """Memory, for example 16Gi. Default: the platform's."""
+    """Memory, for example 16Gi. Default: the class's, or the platform's."""
 
 
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]

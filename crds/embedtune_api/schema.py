@@ -1,14 +1,17 @@
-"""Writes the CustomResourceDefinition from the API types.
+"""Writes the CustomResourceDefinitions from the API types.
 
 A CRD wants a structural OpenAPI v3 schema: no references, no unions, a type on every node. This
 walks pydantic's JSON schema and restates it so; anything that it has no restatement for is an
 error here and not a surprise at the API server.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from embedtune_api import GROUP, KIND, PLURAL, VERSION
+from embedtune_api.base import ApiModel
 from embedtune_api.job import NAME_MAX
+from embedtune_api.runtime import CLUSTER_RUNTIME, RUNTIME, RuntimeSpec, plural_of
 from embedtune_api.spec import FineTuneJobSpec
 from embedtune_api.status import FineTuneJobStatus
 
@@ -42,7 +45,7 @@ class SchemaError(TypeError):
     """A Python type with no structural counterpart."""
 
 
-def structural(model: type[FineTuneJobSpec] | type[FineTuneJobStatus]) -> JsonObject:
+def structural(model: type[ApiModel]) -> JsonObject:
     """The structural schema of one API type."""
     document = model.model_json_schema(by_alias=True)
     return _Walker(document.get("$defs", {})).node(document)
@@ -88,10 +91,13 @@ class _Walker:
 
     def _map(self, source: JsonObject, out: JsonObject) -> None:
         values = source.get("additionalProperties")
-        if isinstance(values, dict) and values.get("type") == "string":
+        one_type = isinstance(values, dict) and ("type" in values or "$ref" in values)
+        if isinstance(values, dict) and (one_type or values.get("x-kubernetes-int-or-string")):
             out["additionalProperties"] = self.node(values)
-        else:  # values of several types: what a key may be is the trainer's to say
+        elif isinstance(values, dict) and "anyOf" in values:  # scalars, as the reader takes them
             out["additionalProperties"] = dict(_SCALAR)
+        else:  # what may be in it is the reader's to say
+            out["x-kubernetes-preserve-unknown-fields"] = True
 
     def _property(self, child: JsonObject) -> JsonObject:
         out = self.node(child)
@@ -117,26 +123,40 @@ class _Walker:
         return source
 
 
-def _columns() -> list[JsonObject]:
-    def column(name: str, path: str, description: str, *, wide: bool = False) -> JsonObject:
-        priority = {"priority": 1} if wide else {}
-        kind = "date" if name == "Age" else "string"
-        return {"name": name, "type": kind, "jsonPath": path, "description": description} | priority
+def _column(name: str, path: str, description: str, *, wide: bool = False) -> JsonObject:
+    priority = {"priority": 1} if wide else {}
+    kind = "date" if name == "Age" else "string"
+    return {"name": name, "type": kind, "jsonPath": path, "description": description} | priority
 
-    return [
-        column("State", ".status.state", "Pending, Running, Suspended, Complete or Failed."),
-        column("Progress", ".status.progress.summary", "Share of the training steps done."),
-        column("Before", ".status.metrics.headline.before", "Headline metric of the backbone."),
-        column("After", ".status.metrics.headline.after", "Headline metric of the tuned model."),
-        column("Age", ".metadata.creationTimestamp", "Time since the job was created."),
-        column("Metric", ".status.metrics.headline.name", "The headline metric.", wide=True),
-        column("Reason", ".status.reason", "Why it is in this state.", wide=True),
-        column("Model", ".status.model.uri", "Where the model is.", wide=True),
-    ]
+
+JOB_COLUMNS = (
+    _column("State", ".status.state", "Pending, Running, Suspended, Complete or Failed."),
+    _column("Progress", ".status.progress.summary", "Share of the training steps done."),
+    _column("Before", ".status.metrics.headline.before", "Headline metric of the backbone."),
+    _column("After", ".status.metrics.headline.after", "Headline metric of the tuned model."),
+    _column("Age", ".metadata.creationTimestamp", "Time since the job was created."),
+    _column("Metric", ".status.metrics.headline.name", "The headline metric.", wide=True),
+    _column("Reason", ".status.reason", "Why it is in this state.", wide=True),
+    _column("Model", ".status.model.uri", "Where the model is.", wide=True),
+)
+RUNTIME_COLUMNS = (
+    _column("Default", ".spec.default", "Whether jobs that name no runtime take it."),
+    _column("Class", ".spec.defaultResourceClass", "The class of jobs that name none."),
+    _column("Output", ".spec.output.uri", "Where models go whose jobs do not say."),
+    _column("Age", ".metadata.creationTimestamp", "Time since the runtime was created."),
+    _column("Queue", ".spec.queueName", "Kueue's LocalQueue.", wide=True),
+    _column("Image", ".spec.image", "The trainer's image.", wide=True),
+)
+
+
+def definitions() -> dict[str, JsonObject]:
+    """Every CRD by its plural, ready to apply."""
+    runtimes = {plural_of(kind): _runtime(kind) for kind in (RUNTIME, CLUSTER_RUNTIME)}
+    return {PLURAL: custom_resource_definition()} | runtimes
 
 
 def custom_resource_definition() -> JsonObject:
-    """The whole CRD, ready to apply."""
+    """That of FineTuneJob."""
     spec, status = structural(FineTuneJobSpec), structural(FineTuneJobStatus)
     status["properties"]["conditions"] |= {
         "x-kubernetes-list-type": "map",
@@ -152,40 +172,58 @@ def custom_resource_definition() -> JsonObject:
     schema = {
         "description": "FineTuneJob tunes an embedding model on the user's data and puts it"
         " in the user's S3 store.",
-        "type": "object",
-        "required": ["spec"],
         "x-kubernetes-validations": [name_rule],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-            "status": status,
-        },
+        "properties": {"spec": spec, "status": status},
     }
+    definition = _definition(KIND, PLURAL, "ftj", schema, JOB_COLUMNS)
+    definition["spec"]["names"]["categories"] = ["all"]
+    definition["spec"]["versions"][0]["subresources"] = {"status": {}}
+    return definition
+
+
+def _runtime(kind: str) -> JsonObject:
+    who = "of its namespace" if kind == RUNTIME else "of every namespace"
+    schema = {
+        "description": f"{kind} is the platform's blueprint for the training pods of FineTuneJobs"
+        f" {who}.",
+        "properties": {"spec": structural(RuntimeSpec)},
+    }
+    short = "ftr" if kind == RUNTIME else "cftr"
+    definition = _definition(kind, plural_of(kind), short, schema, RUNTIME_COLUMNS)
+    if kind == CLUSTER_RUNTIME:
+        definition["spec"]["scope"] = "Cluster"
+    return definition
+
+
+def _definition(
+    kind: str, plural: str, short: str, schema: JsonObject, columns: Iterable[JsonObject]
+) -> JsonObject:
+    """A CRD with one version, namespaced."""
+    head = {name: {"type": "string"} for name in ("apiVersion", "kind")}
+    head["metadata"] = {"type": "object"}
+    whole = {"type": "object", "required": ["spec"]} | schema
+    whole["properties"] = head | schema["properties"]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["ftj"],
-                "categories": ["all"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
             },
             "versions": [
                 {
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": schema},
+                    "additionalPrinterColumns": list(columns),
+                    "schema": {"openAPIV3Schema": whole},
                 }
             ],
         },

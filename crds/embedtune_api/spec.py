@@ -14,6 +14,7 @@ from embedtune_api.loggers import Loggers
 from embedtune_api.model import Encoder, Lora, Model, Projection
 from embedtune_api.objective import HardNegatives, Objective
 from embedtune_api.run import Output, Resources, RunPolicy, Storage
+from embedtune_api.runtime import RuntimeRef
 from embedtune_api.training import Training
 
 __all__ = [
@@ -59,7 +60,13 @@ class FineTuneJobSpec(ApiModel):
     """The loss, and the triplets it is taken over. Cannot be changed."""
     training: Training = Training()
     """The optimisation. Cannot be changed."""
-    output: Output
+    runtime: RuntimeRef | None = None
+    """
+    The platform's blueprint that the job is run by. Cannot be changed, and neither does a later
+    change of the blueprint touch a job that has begun. Default: the namespace's default
+    FineTuneRuntime, else the default ClusterFineTuneRuntime, else the chart's values alone.
+    """
+    output: Output = Output()
     """Where the model goes, and as what. Cannot be changed."""
     storage: Storage = Storage()
     """The S3 service and its credentials. Cannot be changed."""
@@ -84,6 +91,12 @@ class FineTuneJobSpec(ApiModel):
                     " FineTuneJob",
                 )
                 for name, why in _FIXED.items()
+            ),
+            (
+                "has(self.runtime) == has(oldSelf.runtime)"
+                " && (!has(self.runtime) || self.runtime == oldSelf.runtime)",
+                "spec.runtime cannot be changed once set, since"
+                f" {_IN_THE_POD}: create another FineTuneJob",
             ),
             (
                 "type(self.training.batchSize) == string"

@@ -3,11 +3,12 @@
 Decimals are strings here, as Kubernetes has them, so that what is written reads back the same.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from embedtune_api.base import ApiModel
+from embedtune_api.runtime import RuntimeKind
 
 State = Literal["Pending", "Running", "Suspended", "Complete", "Failed"]
 
@@ -106,6 +107,24 @@ class LastFailure(ApiModel):
     """When (RFC 3339)."""
 
 
+class RuntimeUsed(ApiModel):
+    """The runtime that the job is run by, as it was when the job began."""
+
+    kind: RuntimeKind
+    """FineTuneRuntime or ClusterFineTuneRuntime."""
+    name: str
+    """Its name."""
+    uid: str
+    """Its uid."""
+    generation: int
+    """Its metadata.generation."""
+    spec: dict[str, Any]
+    """
+    Its spec at that generation without defaults, of the resource classes only the job's own. All
+    pods of the job are made by it, whatever has become of the runtime.
+    """
+
+
 class FineTuneJobStatus(ApiModel):
     """Where the job is."""
 
@@ -117,6 +136,10 @@ class FineTuneJobStatus(ApiModel):
     """The reason of the condition that state stands for."""
     conditions: tuple[Condition, ...] = ()
     """What is known, one entry a type."""
+    runtime: RuntimeUsed | None = None
+    """The runtime that the job is run by, written down before anything is made of it."""
+    output_uri: str | None = None
+    """The folder that the model is put into."""
     job_name: str | None = None
     """The batch/v1 Job that runs the training."""
     memory: str | None = None

@@ -4,11 +4,12 @@ import logging
 from datetime import datetime
 
 from embedtune_api import API_VERSION, KIND, PLURAL
+from embedtune_api.runtime import RUNTIME, RUNTIME_KINDS, plural_of
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import Client, Conflict, JsonObject, NotFound, Refused
 from embedtune_operator.names import FINALIZER, LABEL_JOB_UID, MANAGER
 from embedtune_operator.turns import Turn
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -176,3 +177,11 @@ class Applier:
         for pod in self._cache.pods_of(uid):
             if pod.id.uid not in there and pod.id.resource_version <= as_of:
                 self._cache.remove_pod(pod.id.uid)
+
+    async def confirm_runtimes(self, namespace: str, *, of_cluster: bool) -> None:
+        """Read the runtimes that jobs of this namespace can use from the API server itself."""
+        for kind in RUNTIME_KINDS if of_cluster else (RUNTIME,):
+            where = f"namespaces/{namespace}/" if kind == RUNTIME else ""
+            async for _, page in self._client.list(f"{JOBS_API}/{where}{plural_of(kind)}"):
+                for raw in page:
+                    self._cache.runtimes[kind].put(StoredRuntime.of(kind, raw))

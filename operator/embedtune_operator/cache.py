@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from embedtune_operator.views import ChildJob, Identity, Pod, StoredJob
+from embedtune_api.runtime import RUNTIME_KINDS
+from embedtune_operator.views import ChildJob, Identity, Pod, StoredJob, StoredRuntime
 
 _GRAVES = 10_000
 
@@ -75,12 +76,13 @@ class Shelf(Generic[V]):
 
 
 class Cache:
-    """FineTuneJobs, their Jobs and their pods."""
+    """FineTuneJobs, their Jobs and their pods, and the runtimes they are run by."""
 
     def __init__(self) -> None:
         self.jobs: Shelf[StoredJob] = Shelf()
         self.children: Shelf[ChildJob] = Shelf()
         self.pods: Shelf[Pod] = Shelf()
+        self.runtimes: dict[str, Shelf[StoredRuntime]] = {kind: Shelf() for kind in RUNTIME_KINDS}
         self._children_of: dict[str, set[str]] = {}
         self._pods_of: dict[str, set[str]] = {}
 
@@ -123,6 +125,11 @@ class Cache:
             if not uids:
                 del self._pods_of[pod.job_uid]
         return pod
+
+    def runtimes_for(self, namespace: str) -> tuple[StoredRuntime, ...]:
+        """Those that a job of this namespace can use."""
+        shelves = self.runtimes.values()
+        return tuple(r for shelf in shelves for r in shelf if r.id.namespace in ("", namespace))
 
     def child_of(self, job_uid: str, name: str) -> ChildJob | None:
         """The FineTuneJob's Job of this name; of two, the one that was made last."""

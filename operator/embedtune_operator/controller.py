@@ -16,7 +16,7 @@ from embedtune_operator.client import Conflict, NotFound, Refused, Unavailable
 from embedtune_operator.conditions import is_finished
 from embedtune_operator.decide import decide
 from embedtune_operator.names import FINALIZER, child_name
-from embedtune_operator.observe import Refusal, attempt, observe
+from embedtune_operator.observe import Refusal, attempt, begun, observe
 from embedtune_operator.plan import Plan
 from embedtune_operator.removal import decide_removal
 from embedtune_operator.scrape import Scraper
@@ -110,7 +110,7 @@ class Controller:
             decision = decide_removal if deleting else decide
             plan = decision(job, observed, self._settings, now)
             if plan.confirm:
-                await self._applier.confirm(job, child_name(job.id.name, uid, attempt(job)))
+                await self._confirm(job)
                 confirmed = True
                 continue
             try:
@@ -123,10 +123,16 @@ class Controller:
                 return None  # deleted meanwhile; its event is on the way
             except _TryAgain:
                 continue
-            if plan.finalizer or (plan.events and is_finished(plan.status or {})):
-                continue  # its result is safe now, so its child may be given its TTL
+            if plan.finalizer or plan.again or (plan.events and is_finished(plan.status or {})):
+                continue  # of the last: its result is safe now, so its child may be given its TTL
             return plan.again_after_s
         raise RetryLater("the job kept changing while it was decided about")
+
+    async def _confirm(self, job: StoredJob) -> None:
+        await self._applier.confirm(job, child_name(job.id.name, job.id.uid, attempt(job)))
+        if not begun(job.status()):
+            of_cluster = not self._settings.namespaces
+            await self._applier.confirm_runtimes(job.id.namespace, of_cluster=of_cluster)
 
     async def _carry_out(
         self, job: StoredJob, child: ChildJob | None, plan: Plan, now: datetime

@@ -8,16 +8,16 @@ from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import PHASES
 from embedtune_api.job import FineTuneJob
-from embedtune_api.status import FineTuneJobStatus, LastFailure, Progress
+from embedtune_api.status import FineTuneJobStatus, LastFailure, Progress, RuntimeUsed
+from embedtune_operator.blueprint import Unresolved
 from embedtune_operator.conditions import conditions, is_finished
 from embedtune_operator.failures import failures_of, unknown_yet
 from embedtune_operator.findings import find
 from embedtune_operator.manifests import child_job, config_map
 from embedtune_operator.names import FINALIZER, child_name
-from embedtune_operator.observe import Observed, attempt
+from embedtune_operator.observe import Observed
 from embedtune_operator.plan import Plan
-from embedtune_operator.pod import memory_of
-from embedtune_operator.scene import Finding, Scene
+from embedtune_operator.scene import Finding, Scene, see
 from embedtune_operator.settings import Settings
 from embedtune_operator.turns import turns
 from embedtune_operator.views import ChildJob, StoredJob, parse_time
@@ -42,35 +42,41 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
         and FINALIZER not in stored.finalizers
     ):
         return Plan(finalizer=True)  # before anything is started that writes what is to be removed
-    failures = failures_of(observed.child, observed.pods)
-    scene = Scene(
-        job=job,
-        attempt=attempt(stored),
-        before=before,
-        observed=observed,
-        now=now,
-        memory=before.memory or memory_of(job, settings),
-        failure=failures[-1] if failures else None,
-    )
+    scene = see(stored, job, before, observed, settings, now)
     finding = find(scene)
     if finding.confirm:
         return Plan(confirm=True)
     if finding.hold:
         return Plan(again_after_s=finding.again_after_s)
-    status = _status(stored, before, scene, finding, now)
+    return _go_on(stored, current, scene, finding)
+
+
+def _settle(scene: Scene) -> Plan:
+    """Write down what the job is run by, before anything is made by it."""
+    settled = {"runtime": scene.used, "output_uri": scene.job.output_uri}
+    return Plan(status=scene.before.model_copy(update=settled).to_dict(), again=True)
+
+
+def _go_on(stored: StoredJob, current: JsonObject, scene: Scene, finding: Finding) -> Plan:
+    before = scene.before
+    if finding.make and scene.used != before.runtime:
+        return _settle(scene)
+    status = _status(stored, before, scene, finding, scene.now)
     plan = _plan(stored, current, before, status, finding)
     return replace(
         plan,
-        children=_children(scene, settings, finding, status) if finding.make else (),
-        child_patch=_child_patch(job, observed.child, finding),
+        children=_children(scene, finding, status) if finding.make else (),
+        child_patch=_child_patch(scene, finding),
     )
 
 
-def _children(
-    scene: Scene, settings: Settings, finding: Finding, status: FineTuneJobStatus
-) -> tuple[JsonObject, ...]:
-    number = scene.attempt + finding.follow
-    return config_map(scene.job), child_job(scene.job, settings, number, status.memory)
+def _children(scene: Scene, finding: Finding, status: FineTuneJobStatus) -> tuple[JsonObject, ...]:
+    made_by = scene.made_by
+    if isinstance(made_by, Unresolved):
+        return ()
+    if status.memory is not None:
+        made_by = replace(made_by, memory=status.memory)
+    return config_map(scene.job), child_job(made_by, scene.attempt + finding.follow)
 
 
 def _finished(stored: StoredJob, current: JsonObject, observed: Observed, now: datetime) -> Plan:
@@ -103,8 +109,16 @@ def _left_s(job: FineTuneJob, current: JsonObject, now: datetime) -> float | Non
 def _status_before(current: JsonObject) -> FineTuneJobStatus:
     try:
         return FineTuneJobStatus.parse(current)
-    except InvalidJob:  # written by another version or by hand; all but the terminal is re-derived
-        return FineTuneJobStatus()
+    except InvalidJob:  # by another version or by hand; all but the terminal is derived anew,
+        return FineTuneJobStatus(runtime=_runtime_before(current))  # and what was settled is kept
+
+
+def _runtime_before(current: JsonObject) -> RuntimeUsed | None:
+    used = current.get("runtime")
+    try:
+        return RuntimeUsed.parse(used) if isinstance(used, dict) else None
+    except InvalidJob:
+        return None
 
 
 def _plan(
@@ -135,6 +149,7 @@ def _status(
     observed = scene.observed if scene else Observed()
     result = finding.result
     finished = finding.state in ("Complete", "Failed")
+    job_name = _job_name(scene, before, finding)
     begun = [p.started for p in observed.pods if p.started is not None]
     fresh = unknown_yet(failures_of(observed.child, observed.pods), before.last_failure)
     failures = before.restarts + len(fresh)
@@ -143,7 +158,9 @@ def _status(
         state=finding.state,
         reason=finding.reason,
         conditions=conditions(before.conditions, finding, stored.generation, stamp),
-        job_name=_job_name(scene, before, finding),
+        runtime=before.runtime,
+        output_uri=scene.job.output_uri if scene and job_name else before.output_uri,
+        job_name=job_name,
         memory=finding.memory or before.memory,
         start_time=before.start_time or (min(begun) if begun else None),
         completion_time=stamp if finished else None,
@@ -191,8 +208,9 @@ def _progress(before: FineTuneJobStatus, observed: Observed, finding: Finding) -
     return observed.progress or (last if before.reason == reasons.TRAINING else None)
 
 
-def _child_patch(job: FineTuneJob, child: ChildJob | None, finding: Finding) -> JsonObject | None:
+def _child_patch(scene: Scene, finding: Finding) -> JsonObject | None:
     """What of the child Job is not as it should be, of that which can be changed."""
+    job, child = scene.job, scene.observed.child
     if child is None or child.id.deleting is not None:
         return None
     if child.ended:  # its result is in the status, or it is followed by another
@@ -204,7 +222,8 @@ def _child_patch(job: FineTuneJob, child: ChildJob | None, finding: Finding) -> 
         spec["backoffLimit"] = policy.backoff_limit
     if child.active_deadline_s != deadline_s:
         spec["activeDeadlineSeconds"] = deadline_s
-    if child.suspend != job.spec.suspend:
+    # whom a queue holds back is the queue's to let go
+    if child.suspend != job.spec.suspend and not (child.suspend and scene.queue):
         spec["suspend"] = job.spec.suspend
     return {"spec": spec} if spec else None
 

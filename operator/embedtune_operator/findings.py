@@ -9,7 +9,13 @@ from dataclasses import replace
 
 from embedtune_api import reasons
 from embedtune_operator.ends import child_failed, followed, overfull, result_lost, trainer_done
-from embedtune_operator.obstacles import image_missing, missing_config, refused, unschedulable
+from embedtune_operator.obstacles import (
+    image_missing,
+    missing_config,
+    refused,
+    unresolved,
+    unschedulable,
+)
 from embedtune_operator.progressing import (
     between_attempts,
     child_going,
@@ -24,6 +30,7 @@ from embedtune_operator.suspension import resuming, suspended
 from embedtune_operator.views import parse_time
 
 CHECKS: tuple[Check, ...] = (
+    unresolved,  # first: all others may rely on the output's place
     trainer_done,
     overfull,
     followed,

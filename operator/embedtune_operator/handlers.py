@@ -10,28 +10,37 @@ from typing import Any, cast
 import kopf
 
 from embedtune_api import GROUP, PLURAL, VERSION
+from embedtune_api.reasons import WAITS_FOR_RUNTIME
+from embedtune_api.runtime import CLUSTER_RUNTIME, RUNTIME, RUNTIME_KINDS, plural_of
 from embedtune_operator.cache import Cache
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.names import CHILD_SELECTOR
 from embedtune_operator.settings import Settings
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 from embedtune_operator.watching import Watched
 
 JOBS, CHILDREN, PODS = "FineTuneJob", "Job", "Pod"
 
 
+OURS = f"/apis/{GROUP}/{VERSION}"
+
+
 def watched(settings: Settings) -> list[Watched]:
     """Everything that is watched."""
-    return [
+    kinds = [
         kind
         for namespace in settings.namespaces or (None,)
         for kind in (
-            Watched(JOBS, f"/apis/{GROUP}/{VERSION}", PLURAL, namespace, ""),
+            Watched(JOBS, OURS, PLURAL, namespace, ""),
             Watched(CHILDREN, "/apis/batch/v1", "jobs", namespace, CHILD_SELECTOR),
             Watched(PODS, "/api/v1", "pods", namespace, CHILD_SELECTOR),
+            Watched(RUNTIME, OURS, plural_of(RUNTIME), namespace, ""),
         )
     ]
+    if not settings.namespaces:  # it would take a ClusterRole
+        kinds.append(Watched(CLUSTER_RUNTIME, OURS, plural_of(CLUSTER_RUNTIME), None, ""))
+    return kinds
 
 
 class Events:
@@ -46,6 +55,10 @@ class Events:
 
     def seen(self, kind: str, raw: dict[str, Any], *, fresh: bool = False) -> None:
         """An object is, as it is here."""
+        if kind in RUNTIME_KINDS:
+            if self._cache.runtimes[kind].put(StoredRuntime.of(kind, raw)):
+                self._enqueue_waiting()
+            return
         if kind == JOBS:
             job = StoredJob.of(raw)
             news, uid = self._controller.job_seen(job, fresh=fresh), job.id.uid
@@ -60,7 +73,10 @@ class Events:
 
     def gone(self, kind: str, uid: str) -> None:
         """An object is deleted."""
-        if kind == JOBS:
+        if kind in RUNTIME_KINDS:
+            self._cache.runtimes[kind].remove(uid)
+            self._enqueue_waiting()
+        elif kind == JOBS:
             self._controller.job_gone(uid)
         elif kind == CHILDREN:
             child = self._cache.remove_child(uid)
@@ -71,8 +87,14 @@ class Events:
             if pod is not None:
                 self._enqueue(pod.job_uid)
 
+    def _enqueue_waiting(self) -> None:
+        """A runtime has changed: look at the jobs that could not begin without."""
+        for job in self._cache.jobs:
+            if job.reason in WAITS_FOR_RUNTIME:
+                self._enqueue(job.id.uid)
 
-def registry(events: Events, connection: Connection) -> kopf.OperatorRegistry:
+
+def registry(events: Events, connection: Connection, settings: Settings) -> kopf.OperatorRegistry:
     """The handlers, in a registry of their own."""
     handlers = kopf.OperatorRegistry()
 
@@ -92,6 +114,8 @@ def registry(events: Events, connection: Connection) -> kopf.OperatorRegistry:
     listen(JOBS, GROUP, VERSION, PLURAL)
     listen(CHILDREN, "batch", "v1", "jobs")
     listen(PODS, "", "v1", "pods")
+    for kind in (RUNTIME,) if settings.namespaces else RUNTIME_KINDS:
+        listen(kind, GROUP, VERSION, plural_of(kind))
     return handlers
 
 

@@ -6,16 +6,17 @@ from typing import Any
 
 from embedtune_api import API_VERSION, KIND, contract
 from embedtune_api.job import FineTuneJob
+from embedtune_operator.blueprint import Blueprint
 from embedtune_operator.names import (
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
     LABEL_MANAGED_BY,
+    LABEL_QUEUE,
     MANAGER,
     child_name,
     remover_name,
 )
 from embedtune_operator.pod import pod_template, remover_template
-from embedtune_operator.settings import Settings
 
 JsonObject = dict[str, Any]
 
@@ -51,20 +52,17 @@ def config_map(job: FineTuneJob) -> JsonObject:
     }
 
 
-def child_job(
-    job: FineTuneJob, settings: Settings, attempt: int = 1, memory: str | None = None
-) -> JsonObject:
+def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
     """The batch/v1 Job that runs the trainer.
 
     ttlSecondsAfterFinished is not here: it is set once the result is in the status, so that the
     pod that holds the result in its termination message cannot be swept away unread.
 
     Args:
-        job: what to run.
-        settings: the platform's.
+        made_by: what to run, and by what.
         attempt: see names.child_name.
-        memory: the pod's, in place of the spec's.
     """
+    job = made_by.job
     meta, policy = job.metadata, job.spec.run_policy
     spec: JsonObject = {
         "completions": 1,
@@ -81,25 +79,22 @@ def child_job(
                 _on_exit("FailJob", contract.FINAL_EXIT_CODES),
             ]
         },
-        "template": pod_template(
-            job, settings, labels(job), child_name(meta.name, meta.uid), memory
-        ),
+        "template": pod_template(made_by, labels(job), child_name(meta.name, meta.uid)),
     }
     if policy.active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = policy.active_deadline_seconds
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": _metadata(job, child_name(meta.name, meta.uid, attempt)),
-        "spec": spec,
-    }
+    metadata = _metadata(job, child_name(meta.name, meta.uid, attempt))
+    if made_by.runtime.queue_name is not None:
+        metadata["labels"] |= {LABEL_QUEUE: made_by.runtime.queue_name}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def remover_job(job: FineTuneJob, settings: Settings) -> JsonObject:
+def remover_job(made_by: Blueprint) -> JsonObject:
     """The batch/v1 Job that removes a deleted FineTuneJob's model, with the user's own Secret.
 
     It has no owner: a deletion in the foreground would take it along before it has done its work.
     """
+    job = made_by.job
     meta = job.metadata
     return {
         "apiVersion": "batch/v1",
@@ -114,7 +109,7 @@ def remover_job(job: FineTuneJob, settings: Settings) -> JsonObject:
             "activeDeadlineSeconds": REMOVAL_LIMIT_S,
             "ttlSecondsAfterFinished": REMOVER_KEPT_S,
             "podFailurePolicy": {"rules": [_on_exit("FailJob", contract.FINAL_EXIT_CODES)]},
-            "template": remover_template(job, settings, labels(job, "remover")),
+            "template": remover_template(made_by, labels(job, "remover")),
         },
     }
 

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from embedtune_api.status import Progress
 from embedtune_operator.cache import Cache
 from embedtune_operator.names import attempt_of, child_name, remover_name
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
+
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class Observed:
     """What the running pod's metrics said last."""
     refusal: Refusal | None = None
     confirmed: bool = False
-    """Whether child and pods were just read from the API server and not only from the watches."""
+    """Whether child, pods and runtimes were just read from the API server, not only watched."""
+    runtimes: tuple[StoredRuntime, ...] = ()
+    """Those that the job can use, while it has not begun."""
     remover: ChildJob | None = None
     """The Job that removes the model of a deleted FineTuneJob."""
     remover_pods: tuple[Pod, ...] = ()
@@ -40,6 +45,11 @@ class Observed:
 def attempt(job: StoredJob) -> int:
     """Which of its Jobs a FineTuneJob has now, from 1; as its status says."""
     return attempt_of(job.status().get("jobName"), job.id.name, job.id.uid)
+
+
+def begun(status: JsonObject) -> bool:
+    """Whether a FineTuneJob of this status was begun, and by which runtime is settled."""
+    return "runtime" in status or "jobName" in status
 
 
 def observe(
@@ -68,6 +78,7 @@ def observe(
         progress=progress.get(running[-1].id.uid) if running else None,
         refusal=refusal,
         confirmed=confirmed,
+        runtimes=() if begun(job.status()) else cache.runtimes_for(job.id.namespace),
         remover=remover,
         remover_pods=removing,
     )

@@ -1,8 +1,19 @@
 """Checks that find what keeps a pod from starting."""
 
 from embedtune_api import reasons
-from embedtune_api.job import FineTuneJob
-from embedtune_operator.scene import Finding, Scene, pending, stuck
+from embedtune_operator.blueprint import Unresolved
+from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
+from embedtune_operator.suspension import suspended
+
+
+def unresolved(scene: Scene) -> Finding | None:
+    """What the pods are to be made by is not known: the runtime is missing, or lacks something."""
+    why = scene.made_by
+    if not isinstance(why, Unresolved):
+        return None
+    if scene.before.reason != why.reason and not scene.observed.confirmed:
+        return confirm()
+    return suspended(scene) or stuck(why.reason, str(why))
 
 
 def refused(scene: Scene) -> Finding | None:
@@ -33,12 +44,14 @@ def missing_config(scene: Scene) -> Finding | None:
     return stuck(
         reasons.CONTAINER_CONFIG_ERROR,
         f"the pod cannot start: {waiting.message or waiting.reason}"
-        f"{_secret_hint(scene.job, waiting.message)}",
+        f"{_secret_hint(scene, waiting.message)}",
     )
 
 
-def _secret_hint(job: FineTuneJob, message: str) -> str:
+def _secret_hint(scene: Scene, message: str) -> str:
     """What to make, if the message is about one of the job's Secrets."""
+    job, used = scene.job, scene.before.runtime
+    given = used.spec.get("storage", {}).get("secretRef", {}) if used else {}
     storage, wandb = job.spec.storage, job.spec.loggers.wandb
     for name, secret, keys in (
         (
@@ -50,9 +63,10 @@ def _secret_hint(job: FineTuneJob, message: str) -> str:
         ("loggers.wandb.secretRef", wandb.secret_ref if wandb else None, "key WANDB_API_KEY"),
     ):
         if secret is not None and "secret" in message.lower() and secret.name in message:
+            whose = f"the {used.kind} {used.name}'s " if used and given == secret.to_dict() else ""
             return (
                 f". Make the Secret {secret.name} in the namespace {job.metadata.namespace} with"
-                f" the {keys} (spec.{name} names it)"
+                f" the {keys} ({whose}spec.{name} names it)"
             )
     return ""
 
@@ -76,9 +90,21 @@ def image_missing(scene: Scene) -> Finding | None:
             return stuck(reasons.IMAGE_PULL_FAILED, stands)
     return stuck(
         reasons.IMAGE_PULL_FAILED,
-        f"the trainer's image cannot be pulled: {waiting.message or waiting.reason}. Correct the"
-        " trainer image or its pull secrets in the chart's values, then delete the Job"
-        f" {scene.child_name}, which is made again",
+        f"the trainer's image cannot be pulled: {waiting.message or waiting.reason}."
+        f" {_image_hint(scene)}",
+    )
+
+
+def _image_hint(scene: Scene) -> str:
+    used = scene.before.runtime
+    if used is not None and {"image", "pullSecrets"} & set(used.spec):
+        return (
+            f"Correct spec.image or spec.pullSecrets of the {used.kind} {used.name}, then make the"
+            " FineTuneJob again: this one keeps what it began with"
+        )
+    return (
+        "Correct the trainer image or its pull secrets in the chart's values, then delete the Job"
+        f" {scene.child_name}, which is made again"
     )
 
 

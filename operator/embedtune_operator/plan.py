@@ -25,6 +25,8 @@ class Plan:
     delete: bool = False
     """Delete the job."""
     confirm: bool = False
-    """Read child and pods from the API server and decide again; nothing else is set."""
+    """Read child, pods and runtimes from the API server and decide again; nothing else is set."""
+    again: bool = False
+    """Decide again once the rest is done."""
     again_after_s: float | None = None
     """Decide again after this time at the latest."""

@@ -11,6 +11,8 @@ from datetime import datetime
 from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.job import FineTuneJob
+from embedtune_api.status import RuntimeUsed
+from embedtune_operator.blueprint import Blueprint, Unresolved, blueprint
 from embedtune_operator.manifests import REMOVAL_LIMIT_S, remover_job
 from embedtune_operator.observe import Observed
 from embedtune_operator.plan import Plan
@@ -30,9 +32,10 @@ def decide_removal(
         # nothing was ever started that could have written
         return Plan(finalizer=False) if observed.confirmed else Plan(confirm=True)
     try:
-        job = FineTuneJob.parse(stored.manifest())
-    except InvalidJob as error:
+        made_by = _made_by(stored, settings)
+    except (InvalidJob, Unresolved) as error:
         return _give_up(stored, f"its spec cannot be read any more: {error}")
+    job = made_by.job
     if observed.remover is not None and observed.remover.condition("Complete"):
         message = f"{job.output_uri} is removed"
         event = turn(stored.id, "", reasons.MODEL_REMOVED, message, warning=False)
@@ -42,7 +45,7 @@ def decide_removal(
     why = _why_not(observed, left_s)
     if why is not None:
         return _give_up(stored, f"{why}; what is left is at {job.output_uri}")
-    plan = _next(job, observed, settings, now)
+    plan = _next(made_by, observed, now)
     return replace(plan, again_after_s=min(left_s, plan.again_after_s or left_s))
 
 
@@ -59,7 +62,19 @@ def _why_not(observed: Observed, left_s: float) -> str | None:
     return None
 
 
-def _next(job: FineTuneJob, observed: Observed, settings: Settings, now: datetime) -> Plan:
+def _made_by(stored: StoredJob, settings: Settings) -> Blueprint:
+    """What the job's pods were made by.
+
+    Raises:
+        InvalidJob: its spec, or what its status keeps of the runtime, does not parse.
+        Unresolved: what is kept does not say where the model is.
+    """
+    used = stored.status().get("runtime")
+    job = FineTuneJob.parse(stored.manifest())
+    return blueprint(job, RuntimeUsed.parse(used) if used else None, settings)
+
+
+def _next(made_by: Blueprint, observed: Observed, now: datetime) -> Plan:
     """The next step: the trainer ends, then another pod removes what it wrote."""
     if _may_write(observed):
         child = observed.child
@@ -69,7 +84,7 @@ def _next(job: FineTuneJob, observed: Observed, settings: Settings, now: datetim
         return Plan()
     if observed.refusal is not None and now < observed.refusal.retry_at:
         return Plan(again_after_s=(observed.refusal.retry_at - now).total_seconds())
-    return Plan(children=(remover_job(job, settings),))
+    return Plan(children=(remover_job(made_by),))
 
 
 def _may_write(observed: Observed) -> bool:

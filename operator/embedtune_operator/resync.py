@@ -12,7 +12,7 @@ import logging
 from embedtune_operator.cache import Cache, Shelf
 from embedtune_operator.client import ApiError, Client
 from embedtune_operator.handlers import CHILDREN, JOBS, Events
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 from embedtune_operator.watching import Watched
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,11 @@ class Resync:
             if kind.namespace in (None, item.id.namespace) and item.id.resource_version <= as_of:
                 self._events.gone(kind.kind, item.id.uid)
 
-    def _shelf(self, kind: Watched) -> Shelf[StoredJob] | Shelf[ChildJob] | Shelf[Pod]:
+    def _shelf(
+        self, kind: Watched
+    ) -> Shelf[StoredJob] | Shelf[ChildJob] | Shelf[Pod] | Shelf[StoredRuntime]:
+        if kind.kind in self._cache.runtimes:
+            return self._cache.runtimes[kind.kind]
         if kind.kind == JOBS:
             return self._cache.jobs
         return self._cache.children if kind.kind == CHILDREN else self._cache.pods

@@ -176,7 +176,7 @@ class Operator:
     async def _watch(self) -> None:
         """Keep kopf running; what it cannot go on from, it starts anew from."""
         stop = asyncio.Event()
-        handlers = registry(self.events, self.connection)
+        handlers = registry(self.events, self.connection, self.settings)
         while not stop.is_set():
             again = asyncio.Event()
             look = asyncio.create_task(self._watch_every_kind(again))

@@ -7,10 +7,13 @@ from datetime import datetime
 from embedtune_api import reasons
 from embedtune_api.contract import TrainResult
 from embedtune_api.job import FineTuneJob
-from embedtune_api.status import Condition, FineTuneJobStatus, LastFailure, State
+from embedtune_api.status import Condition, FineTuneJobStatus, LastFailure, RuntimeUsed, State
+from embedtune_operator.blueprint import Blueprint, Unresolved, blueprint, runtime_of
+from embedtune_operator.failures import failures_of
 from embedtune_operator.names import child_name
-from embedtune_operator.observe import Observed
-from embedtune_operator.views import Pod
+from embedtune_operator.observe import Observed, attempt, begun
+from embedtune_operator.settings import Settings
+from embedtune_operator.views import Pod, StoredJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class Scene:
     """All that a check may look at."""
 
     job: FineTuneJob
+    """With what its runtime gives filled in, once that is known."""
+    used: RuntimeUsed | None
+    """The runtime that it is run by, settled or about to be."""
+    made_by: Blueprint | Unresolved
+    """What its pods are made by, or why that cannot be said yet."""
     attempt: int
     """Which of its Jobs the job has now, from 1."""
     before: FineTuneJobStatus
@@ -35,6 +43,11 @@ class Scene:
         return child_name(self.job.metadata.name, self.job.metadata.uid, self.attempt)
 
     @property
+    def queue(self) -> str | None:
+        """The queue that decides when the child Job may have pods."""
+        return self.made_by.runtime.queue_name if isinstance(self.made_by, Blueprint) else None
+
+    @property
     def current(self) -> Pod | None:
         """The pod of the attempt that goes on."""
         return next((pod for pod in reversed(self.observed.pods) if not pod.finished), None)
@@ -42,6 +55,40 @@ class Scene:
     def stood(self, kind: str) -> Condition | None:
         """A condition of the status as it stands."""
         return next((c for c in self.before.conditions if c.type == kind), None)
+
+
+def see(
+    stored: StoredJob,
+    job: FineTuneJob,
+    before: FineTuneJobStatus,
+    observed: Observed,
+    settings: Settings,
+    now: datetime,
+) -> Scene:
+    """The scene of a job as it is stored; its runtime is settled once it was begun."""
+    settled = begun(stored.status()) or observed.child is not None
+    used, memory = before.runtime, before.memory or ""
+    made_by: Blueprint | Unresolved
+    try:
+        if not settled:
+            used = runtime_of(job, observed.runtimes, settings)
+        made_by = blueprint(job, used, settings)
+    except Unresolved as why:
+        made_by = why
+    else:
+        job, memory = made_by.job, memory or made_by.memory
+    failures = failures_of(observed.child, observed.pods)
+    return Scene(
+        job=job,
+        used=used,
+        made_by=made_by,
+        attempt=attempt(stored),
+        before=before,
+        observed=observed,
+        now=now,
+        memory=memory,
+        failure=failures[-1] if failures else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

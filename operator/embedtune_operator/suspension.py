@@ -40,6 +40,12 @@ def resuming(scene: Scene) -> Finding | None:
             f"the pod {pod.id.name} still writes its checkpoint; another is made when it has"
             " ended, and goes on from there",
         )
+    if pod is None and child.suspend and scene.queue:
+        return pending(
+            reasons.QUEUED,
+            f"the queue {scene.queue} has not let the Job {scene.child_name} in yet;"
+            f" `kubectl get workloads -n {scene.job.metadata.namespace}` says where it stands",
+        )
     if pod is None and child.suspended:
         return pending(reasons.RESUMED, f"the Job {scene.child_name} is resumed")
     return None

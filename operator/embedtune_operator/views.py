@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from embedtune_api import contract
+from embedtune_api.runtime import RuntimeKind
 from embedtune_operator.names import LABEL_JOB_NAME, LABEL_JOB_UID
 
 JsonObject = dict[str, Any]
@@ -116,6 +117,35 @@ class StoredJob:
         """The status as stored."""
         status: JsonObject = json.loads(self.body)[1]
         return status
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRuntime:
+    """A FineTuneRuntime or ClusterFineTuneRuntime as stored."""
+
+    id: Identity
+    kind: RuntimeKind
+    generation: int
+    default: bool
+    """Whether jobs that name no runtime take it."""
+    body: bytes
+
+    @classmethod
+    def of(cls, kind: RuntimeKind, raw: Raw) -> "StoredRuntime":
+        """Keep name and spec; what a listing gives does not always say its kind."""
+        spec = raw.get("spec") or {}
+        return cls(
+            id=Identity.of(raw),
+            kind=kind,
+            generation=raw["metadata"].get("generation", 1),
+            default=spec.get("default") is True,
+            body=json.dumps(spec, separators=(",", ":")).encode(),
+        )
+
+    def spec(self) -> JsonObject:
+        """The spec."""
+        spec: JsonObject = json.loads(self.body)
+        return spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the field away). What is refused also says which words the message must hold.
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 REMOVE = object()
 MINIMAL: dict[str, Any] = {
@@ -25,6 +25,8 @@ MINIMAL: dict[str, Any] = {
 class Case:
     """One change to MINIMAL."""
 
+    base: ClassVar[dict[str, Any]] = MINIMAL
+
     path: str
     value: Any
     says: str = ""
@@ -37,7 +39,7 @@ class Case:
         return f"{self.path}={value}"
 
     def job(self) -> dict[str, Any]:
-        job = copy.deepcopy(MINIMAL)
+        job = copy.deepcopy(self.base)
         *parents, last = self.path.split(".")
         node = job
         for key in parents:
@@ -138,6 +140,12 @@ ACCEPTED = [
     Case("spec.runPolicy", {"pendingDeadlineSeconds": 900, "onOutOfMemory": "moreMemory"}),
     Case("spec.runPolicy", {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}),
     Case("spec.suspend", True),
+    Case("spec.output", REMOVE),
+    Case("spec.output.uri", REMOVE),
+    Case("spec.output", {"retain": False, "formats": ["safetensors", "onnx"]}),
+    Case("spec.runtime", {"name": "gpu"}),
+    Case("spec.runtime", {"name": "gpu", "kind": "ClusterFineTuneRuntime"}),
+    Case("spec.resources", {"className": "large", "memory": "64Gi"}),
     Case("spec.output.retain", False),
     Case("spec.output.uri", "s3://models/a..b/..c/d../.e"),
     Case("spec.output", ONNX | {"onnx": {"precision": ["float32", "float16", "int8"]}}),
@@ -154,7 +162,12 @@ REFUSED = [
     Case("spec.loggers", {"mlflow": {"trackingUri": "mlflow:5000"}}, "trackingUri"),
     Case("spec.model", REMOVE, "spec.model"),
     Case("spec.data", REMOVE, "spec.data"),
-    Case("spec.output", REMOVE, "spec.output"),
+    Case("spec.runtime", {}, "spec.runtime.name"),
+    Case("spec.runtime", {"name": "Gpu"}, "spec.runtime.name"),
+    Case("spec.runtime", {"name": "gpu", "kind": "Runtime"}, "spec.runtime.kind"),
+    Case("spec.runtime", {"name": "gpu", "namespace": "other"}, "spec.runtime.namespace"),
+    Case("spec.resources", {"className": ""}, "spec.resources.className"),
+    Case("spec.resources", {"className": "a.b"}, "spec.resources.className"),
     Case("spec.moodel", {}, "spec.moodel"),
     Case(f"{MODEL}.backbone", REMOVE, "give backbone, or text and image"),
     Case("spec.model", {"text": TOWER}, "text and image go together"),

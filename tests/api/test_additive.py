@@ -113,7 +113,7 @@ def test_harm_is_found_and_named(case: str) -> None:
     ("path", "change"),
     [
         ("spec", lambda n: n["properties"].update(new={"type": "string"})),
-        ("spec", lambda n: n["required"].remove("output")),
+        ("spec", lambda n: n["required"].remove("data")),
         ("spec.training.seed", lambda n: n.pop("maximum")),
         ("spec.training.epochs", lambda n: n.update(maximum=n["maximum"] + 1)),
         ("spec.runPolicy.ttlPolicy", lambda n: n["enum"].append("all")),
@@ -137,8 +137,11 @@ def test_the_check_compares_with_the_last_release(
     spec.loader.exec_module(generate)
     released = custom_resource_definition()
     at(generate.schema(released), "spec.training")["properties"]["old"] = {"type": "string"}
-    answers = {"describe": f"{tag}\n", "show": yaml.safe_dump(released)}
-    monkeypatch.setattr(generate, "_git", lambda *words: answers[words[0]])
+    shown = f"{tag}:crds/embedtune.dev_finetunejobs.yaml"  # that release had no other CRD
+    answers = {"describe": f"{tag}\n", shown: yaml.safe_dump(released)}
+    monkeypatch.setattr(
+        generate, "_git", lambda *words: answers.get(words[0]) or answers.get(words[1], "")
+    )
     found = generate.since_release()
-    gone = "the CRD of v0.1.0 is not merely added to: .spec.training.old: is gone"
+    gone = "the CRD finetunejobs of v0.1.0 is not merely added to: .spec.training.old: is gone"
     assert found == ([gone] if tag else [])

@@ -66,6 +66,7 @@ def stored(kubectl: Kubectl) -> Iterator[str]:
         {"storage": {"secretRef": {"name": "other"}}},
         {"storage": {"secretRef": None}},
         {"resources": {"gpus": 1}},
+        {"runtime": {"name": "gpu"}},
     ],
     ids=json.dumps,
 )
@@ -76,6 +77,20 @@ def test_what_is_set_cannot_be_changed(
     done = kubectl("patch", "ftj", stored, "--type=merge", "-p", patch, check=False)
     assert done.returncode != 0
     assert f"spec.{next(iter(change))} cannot be changed once set, since " in done.stderr
+
+
+@pytest.mark.parametrize("change", [{"name": "cpu"}, {"kind": "ClusterFineTuneRuntime"}, None])
+def test_neither_can_the_runtime(change: dict[str, Any] | None, kubectl: Kubectl) -> None:
+    job = Case("spec.runtime", {"name": "gpu"}).job() | {"metadata": {"name": "by-runtime"}}
+    job["spec"].pop("output")
+    kubectl("create", "-f", "-", stdin=json.dumps(job))
+    for patch in ({"runtime": change}, {"output": {"uri": "s3://models/late"}}):
+        words = ("patch", "ftj", "by-runtime", "--type=merge", "-p", json.dumps({"spec": patch}))
+        done = kubectl(*words, check=False)
+        assert f"spec.{next(iter(patch))} cannot be changed once set, since " in done.stderr
+    suspend = json.dumps({"spec": {"suspend": True}})
+    kubectl("patch", "ftj", "by-runtime", "--type=merge", "-p", suspend)
+    kubectl("delete", "ftj", "by-runtime")
 
 
 def test_neither_can_what_the_pod_was_given_of_the_run_policy(

@@ -7,26 +7,31 @@ import pytest
 from pydantic import Field
 
 from embedtune_api.base import ApiModel
-from embedtune_api.schema import SchemaError, custom_resource_definition, structural
+from embedtune_api.schema import SchemaError, definitions, structural
 from embedtune_api.spec import FineTuneJobSpec
 
-VERSION = custom_resource_definition()["spec"]["versions"][0]
-SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+VERSIONS = {plural: d["spec"]["versions"][0] for plural, d in definitions().items()}
+SCHEMAS = {plural: v["schema"]["openAPIV3Schema"]["properties"] for plural, v in VERSIONS.items()}
+PARTS = [
+    (plural, part) for plural, s in SCHEMAS.items() for part in ("spec", "status") if part in s
+]
+SPECS = [schema["spec"] for schema in SCHEMAS.values()]
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     yield path, schema
     for name, child in schema.get("properties", {}).items():
         yield from nodes(child, f"{path}.{name}")
-    if "items" in schema:
-        yield from nodes(schema["items"], f"{path}[]")
+    for key, label in (("items", "[]"), ("additionalProperties", "[]")):
+        if key in schema:
+            yield from nodes(schema[key], f"{path}{label}")
 
 
-@pytest.mark.parametrize("part", ["spec", "status"])
-def test_every_field_is_described(part: str) -> None:
+@pytest.mark.parametrize(("plural", "part"), PARTS)
+def test_every_field_is_described(plural: str, part: str) -> None:
     bare = [
         path
-        for path, node in nodes(SCHEMA["properties"][part], part)
+        for path, node in nodes(SCHEMAS[plural][part], part)
         if not path.endswith("[]") and not node.get("description", "").endswith((".", ")"))
     ]
     assert bare == []
@@ -35,7 +40,8 @@ def test_every_field_is_described(part: str) -> None:
 def test_every_spec_field_says_its_default_or_that_it_is_required() -> None:
     silent = [
         path
-        for path, node in nodes(SCHEMA["properties"]["spec"], "spec")
+        for spec in SPECS
+        for path, node in nodes(spec, "spec")
         if "default" in node
         and node["default"] not in ({}, [])
         and "Default" not in node["description"]
@@ -47,7 +53,8 @@ def test_every_string_and_list_of_the_spec_is_bounded() -> None:
     """The API server refuses CEL rules whose cost it cannot bound."""
     unbounded = [
         path
-        for path, node in nodes(SCHEMA["properties"]["spec"], "spec")
+        for spec in SPECS
+        for path, node in nodes(spec, "spec")
         if (node.get("type") == "string" and not {"maxLength", "enum"} & set(node))
         or (node.get("type") == "array" and "maxItems" not in node)
     ]
@@ -55,7 +62,7 @@ def test_every_string_and_list_of_the_spec_is_bounded() -> None:
 
 
 def test_the_schemas_defaults_are_the_types_defaults() -> None:
-    properties = SCHEMA["properties"]["spec"]["properties"]
+    properties = SCHEMAS["finetunejobs"]["spec"]["properties"]
     assert properties["training"]["properties"]["epochs"]["default"] == 5
     assert properties["training"]["default"] == {}
     assert FineTuneJobSpec.model_fields["training"].default.epochs == 5
@@ -66,12 +73,13 @@ def test_a_type_without_a_structural_schema_is_an_error_here() -> None:
         either: int | str = Field(default=1)
 
     with pytest.raises(SchemaError, match="union"):
-        structural(Union)  # type: ignore[arg-type]
+        structural(Union)
 
 
-def test_columns_read_fields_that_exist() -> None:
-    for column in VERSION["additionalPrinterColumns"]:
-        node: dict[str, Any] = SCHEMA
+@pytest.mark.parametrize("plural", VERSIONS)
+def test_columns_read_fields_that_exist(plural: str) -> None:
+    for column in VERSIONS[plural]["additionalPrinterColumns"]:
+        node: dict[str, Any] = {"properties": SCHEMAS[plural]}
         steps = column["jsonPath"].strip(".").split(".")
         if steps[0] == "metadata":
             continue

@@ -12,7 +12,7 @@ import yaml
 
 from embedtune_api.job import FineTuneJob
 from tests.api.cases import MINIMAL, PAIR
-from tests.chart.test_chart import LIMIT, render
+from tests.chart.test_chart import LIMIT, RUNTIMES, render
 from tests.conftest import Kubectl
 
 pytestmark = pytest.mark.controlplane
@@ -164,6 +164,24 @@ def test_a_warning_lets_it_in(limited: Limited) -> None:
     said = limited.create(OTHER, resources={"gpus": 2})
     assert said.startswith("Warning: ")
     assert "spec.resources.gpus: at most 1 in the namespace unlimited" in said
+
+
+def test_a_job_must_name_one_of_the_runtimes(limited: Limited) -> None:
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": OTHER}}
+    limit = {"name": "blueprints", "actions": ["Deny"], "namespaceSelector": selector}
+    (name,) = install(limited.kubectl, [limit | {"runtimes": RUNTIMES}])
+    says = f"spec.runtime: required, and one of those that may be used in the namespace {OTHER}: "
+    deadline = time.monotonic() + 30
+    while says not in (said := limited.create(OTHER)):
+        assert time.monotonic() < deadline, f"never enforced: {said}"
+        time.sleep(0.2)
+    for runtime in ({"name": "shared-gpu"}, {"name": "team", "kind": "ClusterFineTuneRuntime"}):
+        said = limited.create(OTHER, runtime=runtime)
+        assert says + ", ".join(RUNTIMES) in said, "the kind counts, too"
+    for runtime in ({"name": "team"}, {"name": "shared-gpu", "kind": "ClusterFineTuneRuntime"}):
+        assert limited.create(OTHER, runtime=runtime) == ""
+    for kind in KINDS:
+        limited.kubectl("delete", kind, name)
 
 
 def test_more_memory_later_on_is_more_memory_too(limited: Limited) -> None:

@@ -14,7 +14,11 @@ from localcluster.tools import tool
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/embedtune"
 GOLDEN = ROOT / "tests/golden/chart"
-CRD = "embedtune.dev_finetunejobs.yaml"
+CRDS = [
+    f"embedtune.dev_{plural}.yaml"
+    for plural in ("clusterfinetuneruntimes", "finetunejobs", "finetuneruntimes")
+]
+RUNTIMES = ["ClusterFineTuneRuntime/shared-gpu", "FineTuneRuntime/team"]
 
 LIMIT: dict[str, Any] = {
     "name": "teams",
@@ -50,7 +54,11 @@ EVERYTHING: dict[str, Any] = {
     "storage": {"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1"},
     "defaults": {"cpu": 2, "memory": "8Gi", "gpus": 1, "scratchSize": "50Gi"},
     "admission": {
-        "limits": [LIMIT, {"name": "all", "actions": ["Warn", "Audit"], "gpus": 8}],
+        "limits": [
+            LIMIT,
+            {"name": "all", "actions": ["Warn", "Audit"], "gpus": 8},
+            {"name": "blueprints", "actions": ["Deny"], "runtimes": RUNTIMES},
+        ],
         "quotas": {"search": {"count/finetunejobs.embedtune.dev": 50}},
     },
     "podMonitor": {"enabled": True, "trainers": True, "labels": {"release": "prometheus"}},
@@ -61,6 +69,10 @@ EVERYTHING: dict[str, Any] = {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "apiServerCIDRs": ["10.0.0.1/32"],
         "apiServerPorts": [6443],
+        "trainers": {
+            "namespaces": ["search", "ads"],
+            "egress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": 9000}]}],
+        },
     },
 }
 CASES: dict[str, dict[str, Any]] = {
@@ -121,6 +133,7 @@ def test_golden(case: str) -> None:
         ({"admission": {"limits": [LIMIT | {"read": ["s3://models"]}]}}, "read"),
         ({"admission": {"limits": [LIMIT | {"read": ["s3://'/"]}]}}, "read"),
         ({"admission": {"limits": [LIMIT | {"read": []}]}}, "read"),
+        ({"admission": {"limits": [LIMIT | {"runtimes": ["shared-gpu"]}]}}, "runtimes"),
         ({"admission": {"limits": [LIMIT | {"actions": ["Refuse"]}]}}, "actions"),
         ({"admission": {"quotas": {"search": {}}}}, "search"),
         ({"defaults": {"gpus": "one"}}, "gpus"),
@@ -175,18 +188,26 @@ def test_namespaces_need_no_cluster_role() -> None:
     assert bound == {"search", "ads", "embedtune-system"}
     everywhere = one(render({"userRoles": {"enabled": False}}), "ClusterRole")
     role = next(m for m in manifests if m["kind"] == "Role")
+    for rule in everywhere["rules"]:  # what is of the cluster can be read with a ClusterRole alone
+        rule["resources"] = [r for r in rule["resources"] if r != "clusterfinetuneruntimes"]
     assert role["rules"] == everywhere["rules"]
 
 
-def test_crd_is_the_generated_one() -> None:
-    source = (ROOT / "crds" / CRD).read_text()
-    assert (CHART / "files/crds" / CRD).read_text() == source
-    rendered = one(render({}), "CustomResourceDefinition")
-    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert rendered["metadata"].pop("labels")
-    assert rendered == yaml.safe_load(source)
-    unkept = one(render({"crds": {"keep": False}}), "CustomResourceDefinition")
-    assert "annotations" not in unkept["metadata"]
+def definitions(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [m for m in render(values) if m["kind"] == "CustomResourceDefinition"]
+
+
+def test_crds_are_the_generated_ones() -> None:
+    assert sorted(file.name for file in (ROOT / "crds").glob("*.yaml")) == CRDS
+    assert sorted(file.name for file in (CHART / "files/crds").iterdir()) == CRDS
+    for file, rendered in zip(CRDS, definitions({}), strict=True):
+        source = (ROOT / "crds" / file).read_text()
+        assert (CHART / "files/crds" / file).read_text() == source
+        assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert rendered["metadata"].pop("labels")
+        assert rendered == yaml.safe_load(source)
+    for unkept in definitions({"crds": {"keep": False}}):
+        assert "annotations" not in unkept["metadata"]
 
 
 @pytest.mark.parametrize("case", CASES)

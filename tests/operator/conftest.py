@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localcluster.controlplane import ControlPlane, Options
-from tests.conftest import install_crd, kubectl_with
+from tests.conftest import install_crds, kubectl_with
 from tests.operator.world import NODE, Namespace, OperatorProcess
 
 _numbers = itertools.count(1)
@@ -29,13 +29,13 @@ def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory, audit_log: Path) -> Iterator[ControlPlane]:
-    """etcd, API server and controller-manager, the CRD, and a node that is only an object."""
+    """etcd, API server and controller-manager, the CRDs, and a node that is only an object."""
     policy = audit_log.with_name("policy.yaml")
     policy.write_text(AUDIT)
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}")
     options = Options(controller_manager=True, apiserver_flags=flags)
     with ControlPlane(tmp_path_factory.mktemp("operator-plane"), options=options) as plane:
-        install_crd(kubectl_with(plane.kubeconfig))
+        install_crds(kubectl_with(plane.kubeconfig))
         plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         yield plane
 

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from embedtune_api.runtime import RUNTIME_KINDS, plural_of
 from embedtune_operator.apply import Applier, job_path
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import ApiError, Client, Conflict, NotFound
 from embedtune_operator.controller import Controller
-from embedtune_operator.handlers import CHILDREN, JOBS, PODS, Events
+from embedtune_operator.handlers import CHILDREN, JOBS, OURS, PODS, Events
 from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.telemetry import Telemetry
@@ -26,9 +27,10 @@ from tests.operator.objects import NOW, SETTINGS, UID, raw_job
 JsonObject = dict[str, Any]
 
 KINDS = {
-    "finetunejobs": Watched(JOBS, "/apis/embedtune.dev/v1alpha1", "finetunejobs", None, ""),
+    "finetunejobs": Watched(JOBS, OURS, "finetunejobs", None, ""),
     "jobs": Watched(CHILDREN, "/apis/batch/v1", "jobs", None, ""),
     "pods": Watched(PODS, "/api/v1", "pods", None, ""),
+    **{plural_of(kind): Watched(kind, OURS, plural_of(kind), None, "") for kind in RUNTIME_KINDS},
 }
 JOB_PATH = job_path("search", "tune")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from embedtune_api.runtime import RUNTIME
 from embedtune_operator.settings import Settings
 from embedtune_operator.views import ChildJob, Pod, StoredJob
 from tests.operator.world import SPEC
@@ -56,6 +57,25 @@ def raw_job(status: JsonObject | None = None, *, generation: int = 1, **spec: An
         },
         "spec": SPEC | spec,
         "status": status or {},
+    }
+
+
+def raw_runtime(name: str = "team", kind: str = RUNTIME, **spec: Any) -> JsonObject:
+    """A runtime as the API server gives it."""
+    metadata: JsonObject = {
+        "name": name,
+        "uid": f"uid-of-{name}",
+        "generation": 3,
+        "resourceVersion": "7",
+        "creationTimestamp": CREATED,
+    }
+    if kind == RUNTIME:
+        metadata["namespace"] = "search"
+    return {
+        "apiVersion": "embedtune.dev/v1alpha1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from embedtune_operator.client import Conflict, Refused, Unavailable
 from tests.operator.fake_api import JOB_PATH, Crash, FakeApi, FakeOperator, submitted
-from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job
+from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job, raw_runtime
 from tests.operator.test_decide import RESULT
 
 PODS = "/api/v1/namespaces/search/pods"
@@ -60,6 +60,7 @@ async def life(api: FakeApi) -> FakeOperator:
 
 RUNS = {"running": {"startedAt": "2026-11-24T12:00:01Z"}}
 SECOND_PATH = f"{CHILD_PATH}-2"
+TEAM_PATH = "/apis/embedtune.dev/v1alpha1/namespaces/search/finetuneruntimes/team"
 
 
 async def begun(api: FakeApi) -> FakeOperator:
@@ -109,6 +110,26 @@ async def out_of_memory_once(api: FakeApi) -> FakeOperator:
     return operator
 
 
+async def by_runtime(api: FakeApi) -> FakeOperator:
+    """A job whose runtime becomes another as soon as the job is run by it."""
+    api.put(TEAM_PATH, raw_runtime(default=True, image="first:1"))
+    operator = FakeOperator(api)
+    await operator.settle()
+    if CHILD_PATH not in api.objects:
+        await operator.pass_time(10)
+    api.put(TEAM_PATH, raw_runtime(default=True, image="second:1"))
+    del api.objects[CHILD_PATH]
+    await relist(operator)
+    if CHILD_PATH not in api.objects:
+        await operator.pass_time(10)
+    (container,) = api.objects[CHILD_PATH]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "first:1"
+    pod(api, ended(0, RESULT), "Succeeded")
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
 async def change(operator: FakeOperator, generation: int, **spec: Any) -> None:
     """The user changes the job."""
     job = operator.api.objects[JOB_PATH]
@@ -138,6 +159,7 @@ async def relist(operator: FakeOperator) -> None:
 LIVES: dict[str, tuple[Callable[[FakeApi], Awaitable[FakeOperator]], dict[str, Any], str]] = {
     "retried": (life, {}, CHILD_PATH),
     "suspended": (suspended_and_resumed, {}, CHILD_PATH),
+    "by a runtime": (by_runtime, {}, CHILD_PATH),
     "more memory": (out_of_memory_once, {"onOutOfMemory": "moreMemory"}, SECOND_PATH),
 }
 """Each with what it needs of runPolicy, and its last child."""

@@ -8,6 +8,7 @@ import pytest
 from embedtune_api import contract
 from embedtune_api.job import NAME_MAX, FineTuneJob
 from embedtune_api.run import RunPolicy
+from embedtune_operator.blueprint import blueprint
 from embedtune_operator.manifests import child_job, child_name, config_map
 from embedtune_operator.settings import Settings
 from tests.operator.objects import SETTINGS, UID, golden, raw_job
@@ -59,9 +60,9 @@ def job(**spec: Any) -> FineTuneJob:
 @pytest.mark.parametrize("case", CASES)
 def test_children(case: str) -> None:
     settings = PRIVATE if case == "everything" else SETTINGS
-    made = job(**CASES[case])
-    golden(f"children/{case}.job.yaml", child_job(made, settings))
-    golden(f"children/{case}.configmap.yaml", config_map(made))
+    made_by = blueprint(job(**CASES[case]), None, settings)
+    golden(f"children/{case}.job.yaml", child_job(made_by))
+    golden(f"children/{case}.configmap.yaml", config_map(made_by.job))
 
 
 def test_the_trainer_reads_what_the_operator_writes() -> None:
@@ -79,6 +80,7 @@ def test_longest_name_still_names_a_pod() -> None:
 
 
 def test_a_jobs_strings_reach_no_command() -> None:
-    container = child_job(job(), SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+    made_by = blueprint(job(), None, SETTINGS)
+    container = child_job(made_by)["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["python3", "-m", "embedtune_trainer"]
     assert "args" not in container

@@ -58,7 +58,8 @@ def granted(manifests: list[JsonObject]) -> set[Permission]:
 def used(audit_log: Path, user: str) -> set[Permission]:
     """What a user was allowed by the API server, as its audit log says."""
     found: set[Permission] = set()
-    for line in audit_log.read_text().splitlines():
+    whole, _, _being_written = audit_log.read_text().rpartition("\n")
+    for line in whole.splitlines():
         entry = json.loads(line)
         if entry["user"]["username"] != user or "objectRef" not in entry:
             continue

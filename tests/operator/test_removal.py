@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from embedtune_api.job import FineTuneJob
+from embedtune_operator.blueprint import blueprint
 from embedtune_operator.manifests import REMOVAL_LIMIT_S, remover_job
 from embedtune_operator.names import FINALIZER
 from embedtune_operator.observe import Observed, Refusal
@@ -73,7 +74,7 @@ def test_the_trainer_ends_before_its_output_is_removed() -> None:
 
 def test_the_remover_is_restricted_and_owned_by_nobody() -> None:
     spec = GOES | {"storage": {"secretRef": {"name": "s3"}, "hfTokenSecretRef": {"name": "hub"}}}
-    manifest = remover_job(FineTuneJob.parse(raw_job(**spec)), SETTINGS)
+    manifest = remover_job(blueprint(FineTuneJob.parse(raw_job(**spec)), None, SETTINGS))
     golden("children/remover.job.yaml", manifest)
     assert "ownerReferences" not in manifest["metadata"]
     (container,) = manifest["spec"]["template"]["spec"]["containers"]

@@ -6,6 +6,7 @@ import pytest
 
 from embedtune_api import contract
 from embedtune_api.job import FineTuneJob
+from embedtune_operator.blueprint import blueprint
 from embedtune_operator.ends import twice
 from embedtune_operator.manifests import child_job
 from embedtune_operator.names import ATTEMPTS_MAX, attempt_of, child_name
@@ -114,7 +115,8 @@ def test_every_failure_is_counted_once_though_pods_vanish() -> None:
 
 
 def test_pod_failure_policy_in_its_order() -> None:
-    rules = child_job(FineTuneJob.parse(raw_job()), SETTINGS)["spec"]["podFailurePolicy"]["rules"]
+    made_by = blueprint(FineTuneJob.parse(raw_job()), None, SETTINGS)
+    rules = child_job(made_by)["spec"]["podFailurePolicy"]["rules"]
     assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     ignored, final = (set(rule["onExitCodes"]["values"]) for rule in rules[1:])

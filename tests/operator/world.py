@@ -145,7 +145,8 @@ class Namespace:
 
     def path(self, plural: str, name: str = "") -> str:
         """URL path."""
-        api = {"finetunejobs": JOBS, "jobs": "/apis/batch/v1"}.get(plural, "/api/v1")
+        ours = {"finetunejobs": JOBS, "finetuneruntimes": JOBS}
+        api = (ours | {"jobs": "/apis/batch/v1"}).get(plural, "/api/v1")
         return f"{api}/namespaces/{self.name}/{plural}" + (f"/{name}" if name else "")
 
     def find(self, plural: str, name: str) -> JsonObject | None:

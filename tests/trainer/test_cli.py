@@ -86,6 +86,21 @@ def test_an_invalid_file(command: str, tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_a_job_that_counts_on_a_runtime_s_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = tiny.job("file:///m", "file:///t", "file:///o")
+    job["spec"].pop("output")
+    file = tiny.write_job(tmp_path / "job.yaml", job)
+    assert main(["validate", str(file)]) == 0
+    capsys.readouterr()
+    assert main(["run", str(file)]) == 64
+    assert capsys.readouterr().err == (
+        "embedtune: spec.output.uri: required where no runtime gives one; with `embedtune run`, for"
+        " example file:///tmp/models\n"
+    )
+
+
 def test_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "/none.yaml"]) == 67
     assert capsys.readouterr().err == "embedtune: /none.yaml: no such file or directory\n"

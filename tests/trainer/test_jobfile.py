@@ -65,8 +65,8 @@ def test_anchors_and_merges_work() -> None:
         (("2e-5", "'2e-5'"), ["job.yaml:9: spec.training.learningRate: "]),
         (("learningRate", "learning_rat"), ["job.yaml:9: spec.training.learning_rat: unknown fi"]),
         (
-            ("  output: {uri: file:///out}\n", ""),
-            ["job.yaml:4: spec.output: required field is missing"],
+            ("  model: {backbone: file:///base}\n", ""),
+            ["job.yaml:4: spec.model: required field is missing"],
         ),
         (
             ("2e-5", "2\n    epochs: 0\n    seed: no"),

@@ -99,6 +99,12 @@ def pod(tmp_path: Path) -> Pod:
     return Pod(tmp_path)
 
 
+def job_without_output() -> dict[str, Any]:
+    job = job_for("file:///none.csv", Path("/o"))
+    job["spec"].pop("output")
+    return job
+
+
 def job_for(train: str, output: Path, **spec: Any) -> dict[str, Any]:
     """A job whose backbone does not matter, since its data is read first."""
     return tiny.job("file:///no/backbone", train, f"file://{output}", **spec)
@@ -162,6 +168,7 @@ def test_an_endpoint_that_does_not_answer(pod: Pod) -> None:
     [
         ({"metadata": {"name": "x"}, "spec": {}}, "spec.model: required field is missing"),
         (job_for("s3://data/x", Path("/o"), training={"epochs": 0}), "spec.training.epochs: "),
+        (job_without_output(), "spec.output.uri: required where no runtime gives one"),
         ("{", "is not JSON"),
         ("[]", "is not a JSON object"),
     ],

@@ -77,6 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
     job = _with_endpoint(read_job(arguments.file), arguments.storage_endpoint)
     if arguments.s3_root is not None:
         job = with_s3_root(job, arguments.s3_root)
+    _ = job.output_uri  # a job without is told so before anything is set up
     stop = Event()
     from embedtune_trainer.stopping import stop_on_signals
 

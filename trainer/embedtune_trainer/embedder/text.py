@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from embedtune_api.spec import Encoder
@@ -19,6 +20,7 @@ from embedtune_trainer.embedder.layers import saved_layers
 from embedtune_trainer.embedder.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
 from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
+from embedtune_trainer.embedder.packed import first_position, run_packed
 from embedtune_trainer.embedder.pooling import GEM
 from embedtune_trainer.embedder.saved import SETTINGS, read_text, write_text
 from embedtune_trainer.embedder.text_cut import end_after
@@ -34,8 +36,21 @@ class TextBackbone(Backbone):
 
     network: PreTrainedModel
 
+    def __init__(self, network: PreTrainedModel, feature_dim: int) -> None:
+        super().__init__(network, feature_dim)
+        self.first_position = first_position(network)
+
     def forward(self, inputs: Tokens) -> Feature:
-        """(B, T) tokens to (B, T, H)."""
+        """(B, T) tokens to (B, T, H); without padding in half precision on a GPU."""
+        packing, first = inputs.packing, self.first_position
+        if (
+            packing is not None
+            and first is not None
+            and torch.is_autocast_enabled(inputs.ids_BT.device.type)
+            and not torch.compiler.is_compiling()
+        ):
+            hidden_BTH = run_packed(self.network, inputs.ids_BT, packing, first)
+            return Feature(hidden_BTH, inputs.mask_BT)
         hidden_BTH = self.network(
             input_ids=inputs.ids_BT, attention_mask=inputs.mask_BT, return_dict=True
         ).last_hidden_state
@@ -107,7 +122,9 @@ def text_embedder(
         or Own("text", found.pooling or (usual_pooling(network),), found.layers, found.normalize),
         encoder,
         seed,
-        processor=TextTokenizer(tokenizer, length, found.prompt),
+        processor=TextTokenizer(
+            tokenizer, length, found.prompt, packs=backbone.first_position is not None
+        ),
         write=write,
     )
 

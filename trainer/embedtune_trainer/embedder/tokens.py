@@ -14,6 +14,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from embedtune_trainer.embedder.packed import Packing
 from embedtune_trainer.embedder.processor import Processor
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.rows.columns.growing import Growing
@@ -40,15 +41,17 @@ class Tokens:
     Attributes:
         ids_BT: token numbers.
         mask_BT: 1 where a token is, 0 where padding is.
+        packing: where the tokens are, for a network that can be run without padding.
     """
 
     ids_BT: Tensor
     mask_BT: Tensor
+    packing: Packing | None = None
 
     def to(self, device: torch.device) -> "Tokens":
         """The same on the device."""
         ids_BT, mask_BT = (x.to(device, non_blocking=True) for x in (self.ids_BT, self.mask_BT))
-        return Tokens(ids_BT, mask_BT)
+        return Tokens(ids_BT, mask_BT, self.packing and self.packing.to(device))
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,23 @@ class TextTokenizer(Processor):
     Attributes:
         max_length: texts are cut after this many tokens.
         prompt: put before every text, as the folder's default prompt says.
+        packs: whether a GPU is told where the tokens are; see packed.
     """
 
     modality: Modality = "text"
 
-    def __init__(self, tokenizer: Any, max_length: int, prompt: str = "") -> None:  # noqa: ANN401  transformers leaves it untyped
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401  transformers leaves it untyped
+        max_length: int,
+        prompt: str = "",
+        *,
+        packs: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
         self.prompt = prompt
+        self.packs = packs and tokenizer.padding_side == "right"
 
     def table(self, items: Items) -> TokenTable:
         """Tokenise texts, special tokens included, cut to max_length."""
@@ -158,7 +170,10 @@ class TextTokenizer(Processor):
         first_B = table.offsets[indices] - (np.cumsum(lengths_B) - lengths_B)
         ids_BT[mask_BT] = table.ids[np.repeat(first_B, lengths_B) + np.arange(lengths_B.sum())]
         ids, mask = torch.from_numpy(ids_BT), torch.from_numpy(mask_BT.astype(np.int64))
-        return Tokens(ids.pin_memory(), mask.pin_memory()) if pinned else Tokens(ids, mask)
+        if not pinned:
+            return Tokens(ids, mask)
+        packing = Packing.of(mask_BT, lengths_B).pinned() if self.packs else None
+        return Tokens(ids.pin_memory(), mask.pin_memory(), packing)
 
 
 def load_tokenizer(folder: Path, *, lower_case: bool, maker: Any = AutoTokenizer) -> Any:  # noqa: ANN401  transformers leaves them untyped

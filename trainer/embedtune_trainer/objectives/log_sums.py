@@ -31,6 +31,16 @@ def diagonal(device: torch.device) -> LeftOut:
     return left_out
 
 
+def leave_out(logits_RC: Tensor, row_K: Tensor, column_K: Tensor) -> None:
+    """Put -inf at these places.
+
+    Not by logits_RC[row_K, column_K]: on a GPU with deterministic algorithms torch looks there at
+    the largest index first, and so waits for all that it was given to do.
+    """
+    place_K = row_K * logits_RC.shape[1] + column_K
+    logits_RC.view(-1).index_fill_(0, place_K, float("-inf"))
+
+
 def log_sums(
     left_BD: Tensor, right_CD: Tensor, scale: Tensor, left_out: LeftOut | None = None
 ) -> Tensor:
@@ -145,7 +155,7 @@ def _logits(
     """(R, C) of the rows from begin to end; the own ones, if given, stand on their diagonal."""
     logits_RC = (left_BD[begin:end] @ right_CD.T).mul_(scale)
     if left_out is not None:
-        logits_RC[left_out(begin, end)] = float("-inf")
+        leave_out(logits_RC, *left_out(begin, end))
     if len(own_B):
         logits_RC.diagonal(begin).copy_(own_B[begin:end])
     return logits_RC

@@ -10,7 +10,7 @@ from torch.nn import functional
 from embedtune_api.base import ApiModel
 from embedtune_trainer.objectives.blocks import row_blocks, sum_by_blocks
 from embedtune_trainer.objectives.distances import unit
-from embedtune_trainer.objectives.log_sums import LeftOut
+from embedtune_trainer.objectives.log_sums import LeftOut, leave_out
 from embedtune_trainer.objectives.loss import BatchLoss, count
 
 
@@ -54,7 +54,7 @@ class SigLIPLoss(ApiModel):
             logits_RB = left_BD[begin:end] @ right_BD.T * scale + bias
             own_R = logits_RB.diagonal(begin).clone()
             if left_out is not None:
-                logits_RB[left_out(begin, end)] = float("-inf")
+                leave_out(logits_RB, *left_out(begin, end))
             logits_RB.diagonal(begin).fill_(float("-inf"))
             total = functional.logsigmoid(-logits_RB).sum() + functional.logsigmoid(own_R).sum()
             return -total[None], torch.zeros(1, dtype=torch.int64, device=total.device)
