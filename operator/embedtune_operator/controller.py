@@ -125,6 +125,8 @@ class Controller:
                 continue
             if plan.finalizer or plan.again or (plan.events and is_finished(plan.status or {})):
                 continue  # of the last: its result is safe now, so its child may be given its TTL
+            if plan.children:
+                continue  # they may have been there for a while, and no event tells of them then
             return plan.again_after_s
         raise RetryLater("the job kept changing while it was decided about")
 

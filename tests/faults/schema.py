@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from embedtune_api.base import InvalidJob
 from embedtune_api.job import FineTuneJob
 from tests.api.cases import ACCEPTED, MINIMAL
-from tests.conftest import CRD
+from tests.conftest import ROOT
 
 JsonObject = dict[str, Any]
 Path = tuple[str | int, ...]
 REMOVE = object()
-_VERSION = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]
+_VERSION = yaml.safe_load((ROOT / "crds/embedtune.dev_finetunejobs.yaml").read_text())["spec"][
+    "versions"
+][0]
 SPEC: JsonObject = _VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster.controlplane import ControlPlane, Options
-from tests.conftest import install_crd, kubectl_with
+from tests.conftest import install_crds, kubectl_with
 from tests.operator.world import NODE
 
 UNLIMITED = ("--kube-api-qps=500", "--kube-api-burst=1000")
@@ -17,6 +17,6 @@ def faults_plane(folder: Path) -> Iterator[ControlPlane]:
     """etcd, API server and controller-manager, the CRD, and a node that is only an object."""
     options = Options(controller_manager=True, controller_manager_flags=UNLIMITED)
     with ControlPlane(folder, options=options) as plane:
-        install_crd(kubectl_with(plane.kubeconfig))
+        install_crds(kubectl_with(plane.kubeconfig))
         plane.client().call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         yield plane
