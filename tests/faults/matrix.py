@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -192,8 +193,16 @@ async def _settled(life: Life, wanted: JsonObject) -> str:
     found = end_of(life)
     for key, value in wanted.items():
         if found[key] != value:
-            return f"{key} is {found[key]} and not {value}"
+            return f"{key}: {differences(found[key], value)}"
     return ""
+
+
+def differences(found: Any, wanted: Any) -> str:
+    """What is not as it should be, place by place."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [k for k in {**wanted, **found} if found.get(k) != wanted.get(k)]
+        return "; ".join(f"{k}: {differences(found.get(k), wanted.get(k))}" for k in keys)
+    return f"{str(found)[:200]} and not {str(wanted)[:200]}"
 
 
 def _never_right(life: Life) -> str:
