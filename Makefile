@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export PYTHONPATH := local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo test test-fast check generate lock images bench \
+.PHONY: help demo test test-fast faults check generate lock images bench \
 	cluster-up cluster-down cluster-status clean
 
 help: ## This list
@@ -26,6 +26,10 @@ test-fast: .venv/.synced ## The quick tests, which need no cluster, under 2 minu
 	@log=$$(mktemp); $(PY) $(FAST) -p no:cacheprovider $(NETWORKS) >$$log 2>&1 & networks=$$!; \
 	$(PY) $(FAST) tests $(addprefix --ignore=,$(NETWORKS)); others=$$?; \
 	wait $$networks; networks=$$?; cat $$log; rm $$log; exit $$((others | networks))
+
+faults: .venv/.synced ## Every fault at every write, all mutants of the CRD, outages of a minute: an hour at most
+	@$(PY) -m localcluster build
+	@$(PY) -m tests.faults; matrix=$$?; FAULTS=all $(PY) -m pytest tests/faults && exit $$matrix
 
 check: .venv/.synced ## ruff, mypy strict, import contracts, generated files up to date
 	ruff format --check .

@@ -1,7 +1,7 @@
 """The base of all API types: how a Python field becomes a JSON field, and how input is parsed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,13 +39,34 @@ class ApiModel(BaseModel):
         try:
             return cls.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            raise InvalidJob("\n".join(_line(e) for e in error.errors())) from None
+            errors = error.errors()
+            if errors[0]["type"] == "json_invalid":
+                raise InvalidJob(f"{_deepest(data)}: nested too deeply to be read") from None
+            raise InvalidJob("\n".join(_line(e) for e in errors)) from None
+        except RecursionError:
+            raise InvalidJob(f"{_deepest(data)}: nested too deeply to be read") from None
         except (TypeError, ValueError) as error:
             raise InvalidJob(f"not representable as JSON: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, without fields that are unset."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _deepest(data: Mapping[str, Any]) -> str:
+    """The field with the deepest value, by the first four names of its path."""
+    deepest: tuple[str, ...] = ()
+    level: list[tuple[tuple[str, ...], Any]] = [((), data)]
+    while level:
+        deepest = level[-1][0]
+        level = [((*path, str(key))[:4], v) for path, node in level for key, v in _inside(node)]
+    return ".".join(deepest)
+
+
+def _inside(node: object) -> Iterable[tuple[Any, Any]]:
+    if isinstance(node, Mapping):
+        return node.items()
+    return enumerate(node) if isinstance(node, list | tuple) else ()
 
 
 def _line(error: ErrorDetails) -> str:

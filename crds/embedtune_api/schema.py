@@ -33,6 +33,14 @@ _KEPT = (
     "x-kubernetes-validations",
 )
 
+_SCALAR: JsonObject = {
+    "x-kubernetes-preserve-unknown-fields": True,
+    "maxProperties": 0,
+    "maxItems": 0,
+}
+"""Any value that has nothing in it. What is nested is no option, and nested deeply enough it could
+not be read by a client in Python: one such object would end the watch of all."""
+
 
 class SchemaError(TypeError):
     """A Python type with no structural counterpart."""
@@ -87,7 +95,9 @@ class _Walker:
         one_type = isinstance(values, dict) and ("type" in values or "$ref" in values)
         if isinstance(values, dict) and (one_type or values.get("x-kubernetes-int-or-string")):
             out["additionalProperties"] = self.node(values)
-        else:  # values of several types: what a key may be is the reader's to say
+        elif isinstance(values, dict) and "anyOf" in values:  # scalars, as the reader takes them
+            out["additionalProperties"] = dict(_SCALAR)
+        else:  # what may be in it is the reader's to say
             out["x-kubernetes-preserve-unknown-fields"] = True
 
     def _property(self, child: JsonObject) -> JsonObject:

@@ -49,6 +49,7 @@ class Options:
         service_cidr: addresses for Services; its first one is kubernetes.default.
         certificates: further ones to be signed, such as the kubelet's.
         apiserver_flags: appended to the API server's command line.
+        controller_manager_flags: appended to the controller-manager's.
         no_proxy: networks that are never reached through an HTTP proxy of the environment.
     """
 
@@ -58,6 +59,7 @@ class Options:
     service_cidr: str = "10.214.0.0/16"
     certificates: tuple[Certificate, ...] = ()
     apiserver_flags: tuple[str, ...] = ()
+    controller_manager_flags: tuple[str, ...] = ()
     no_proxy: tuple[str, ...] = ()
 
 
@@ -298,6 +300,7 @@ class ControlPlane:
             *("--use-service-account-credentials", "--allocate-node-cidrs=false"),
             f"--service-account-private-key-file={self.pki.key('service-account')}",
             f"--root-ca-file={self.pki.certificate('ca')}",
+            *self.options.controller_manager_flags,
         ]
 
     def _scheduler(self) -> list[str]:

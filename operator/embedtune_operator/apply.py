@@ -189,17 +189,20 @@ class Applier:
         if raw is not None:
             self._cache.put_child(ChildJob.of(raw))
         path, selector = f"/api/v1/namespaces/{namespace}/pods", f"{LABEL_JOB_UID}={uid}"
-        found = [Pod.of(item) async for item in self._client.list(path, selector)]
-        for pod in found:
-            self._cache.put_pod(pod)
-        there = {pod.id.uid for pod in found}
+        there, as_of = set(), 0
+        async for version, page in self._client.list(path, selector):
+            as_of = version
+            for pod in map(Pod.of, page):
+                self._cache.put_pod(pod)
+                there.add(pod.id.uid)
         for pod in self._cache.pods_of(uid):
-            if pod.id.uid not in there:
+            if pod.id.uid not in there and pod.id.resource_version <= as_of:
                 self._cache.remove_pod(pod.id.uid)
 
     async def confirm_runtimes(self, namespace: str, *, of_cluster: bool) -> None:
         """Read the runtimes that jobs of this namespace can use from the API server itself."""
         for kind in RUNTIME_KINDS if of_cluster else (RUNTIME,):
             where = f"namespaces/{namespace}/" if kind == RUNTIME else ""
-            async for raw in self._client.list(f"{JOBS_API}/{where}{plural_of(kind)}"):
-                self._cache.runtimes[kind].put(StoredRuntime.of(kind, raw))
+            async for _, page in self._client.list(f"{JOBS_API}/{where}{plural_of(kind)}"):
+                for raw in page:
+                    self._cache.runtimes[kind].put(StoredRuntime.of(kind, raw))

@@ -95,13 +95,18 @@ class Client:
         except NotFound:
             return None
 
-    async def list(self, path: str, selector: str = "") -> AsyncIterator[JsonObject]:
-        """All objects, a page at a time, as of now (not from the API server's cache)."""
+    async def list(
+        self, path: str, selector: str = ""
+    ) -> AsyncIterator[tuple[int, "list[JsonObject]"]]:
+        """All objects, a page at a time, each with the resource version that it is the state of.
+
+        That is now and not from the API server's cache; but what is newer than the page's version
+        can be missing in it.
+        """
         params = {"limit": str(PAGE), "labelSelector": selector}
         while True:
             page = await self._call("GET", path, params=params)
-            for item in page["items"]:
-                yield item
+            yield int(page["metadata"]["resourceVersion"]), page["items"]
             token = page["metadata"].get("continue")
             if not token:
                 return

@@ -109,7 +109,7 @@ class Controller:
                 self._cache,
                 job,
                 progress=self._scraper.progress,
-                refusal=self._refusals.get(uid),
+                refusal=self._refusal(uid, now),
                 confirmed=confirmed,
             )
             decision = decide_removal if deleting else decide
@@ -130,6 +130,8 @@ class Controller:
                 continue
             if plan.finalizer or plan.again or (plan.events and is_finished(plan.status or {})):
                 continue  # of the last: its result is safe now, so its child may be given its TTL
+            if plan.children:
+                continue  # they may have been there for a while, and no event tells of them then
             return plan.again_after_s
         raise RetryLater("the job kept changing while it was decided about")
 
@@ -196,6 +198,13 @@ class Controller:
         first = "startTime" not in job.status()
         if first and started is not None and created is not None:
             self._telemetry.running_seconds.observe((started - created).total_seconds())
+
+    def _refusal(self, uid: str, now: datetime) -> Refusal | None:
+        """What holds the job back; not if only because the clock was set back since."""
+        found = self._refusals.get(uid)
+        if found is None or found.retry_at - now > timedelta(seconds=REFUSAL_LONGEST_S):
+            return None
+        return found
 
     def _refuse(self, job: StoredJob, kind: str, message: str, now: datetime) -> None:
         before = self._refusals.get(job.id.uid)

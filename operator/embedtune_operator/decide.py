@@ -50,11 +50,18 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
         return Plan(finalizer=True)  # before anything is started that writes what is to be removed
     scene = see(stored, job, before, observed, settings, now)
     finding = find(scene)
-    if finding.confirm:
+    if finding.confirm or (_counted_early(before, observed) and not observed.confirmed):
         return Plan(confirm=True)
     if finding.hold:
         return Plan(again_after_s=finding.again_after_s)
     return _go_on(stored, current, scene, finding)
+
+
+def _counted_early(before: FineTuneJobStatus, observed: Observed) -> bool:
+    """Whether the child Job counts a failure of a pod that is not seen, and would count again."""
+    known = unknown_yet(failures_of(observed.child, observed.pods), before.last_failure)
+    counted = observed.child.failed if observed.child else 0
+    return counted > before.restarts + len(known)
 
 
 def _settle(scene: Scene) -> Plan:

@@ -52,12 +52,17 @@ def labels(job: FineTuneJob, component: str = "trainer") -> dict[str, str]:
 
 
 def config_map(job: FineTuneJob) -> JsonObject:
-    """The job as the trainer reads it."""
+    """The job as the trainer reads it, the same to the byte however often the job was changed."""
+    document = job.trainer_input()
+    spec = document["spec"]
+    # what can be changed is the operator's business, and no trainer reads it
+    del document["metadata"]["generation"], spec["suspend"]
+    spec["runPolicy"] = {"checkpoints": spec["runPolicy"]["checkpoints"]}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(job, child_name(job.metadata.name, job.metadata.uid)),
-        "data": {contract.JOB_KEY: json.dumps(job.trainer_input(), indent=1, sort_keys=True)},
+        "data": {contract.JOB_KEY: json.dumps(document, indent=1, sort_keys=True)},
     }
 
 

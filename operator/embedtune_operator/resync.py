@@ -17,7 +17,6 @@ from embedtune_operator.watching import Watched
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 600.0
 AFTER_GAP_S = 1.0
 RETRY_S = 10.0
 
@@ -25,8 +24,18 @@ RETRY_S = 10.0
 class Resync:
     """See the module."""
 
-    def __init__(self, client: Client, cache: Cache, events: Events, kinds: list[Watched]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        events: Events,
+        kinds: list[Watched],
+        *,
+        every_s: float,
+    ) -> None:
+        """Every_s: seconds between listings, gaps or none."""
         self._client = client
+        self._every_s = every_s
         self._cache = cache
         self._events = events
         self.kinds = kinds
@@ -42,7 +51,7 @@ class Resync:
         """Resynchronise for ever."""
         while True:
             try:
-                async with asyncio.timeout(EVERY_S):
+                async with asyncio.timeout(self._every_s):
                     await self._gap.wait()
                     await asyncio.sleep(AFTER_GAP_S)  # several watches break together
             except TimeoutError:
@@ -61,11 +70,14 @@ class Resync:
     async def once(self, kind: Watched) -> None:
         """List one kind and take the result for the truth."""
         shelf = self._shelf(kind)
-        began = shelf.sequence
-        async for raw in self._client.list(kind.path, kind.selector):
-            self._events.seen(kind.kind, raw)
+        began, as_of = shelf.sequence, 0
+        async for version, page in self._client.list(kind.path, kind.selector):
+            as_of = version
+            for raw in page:
+                self._events.seen(kind.kind, raw)
         for item in shelf.unseen_since(began):
-            if kind.namespace in (None, item.id.namespace):
+            # what is newer than the listing is not in it, and not gone for that
+            if kind.namespace in (None, item.id.namespace) and item.id.resource_version <= as_of:
                 self._events.gone(kind.kind, item.id.uid)
 
     def _shelf(

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -27,12 +28,13 @@ from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry, World
 from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
-from embedtune_operator.workqueue import WorkQueue
+from embedtune_operator.workqueue import RetryLater, WorkQueue
 
 logger = logging.getLogger(__name__)
 
 WORKERS = 16
 RESTART_DELAY_S = 2.0
+OVERLOOKED_S = 5.0
 DRAIN_S = 10.0
 HAND_OVER_S = 5.0
 
@@ -60,7 +62,9 @@ class Operator:
         )
         self.queue = WorkQueue(self.controller.reconcile, on_error=self._failed)
         self.events = Events(self.cache, self.controller, self._enqueue)
-        self.resync = Resync(client, self.cache, self.events, kinds)
+        self.resync = Resync(
+            client, self.cache, self.events, kinds, every_s=settings.resync_interval_s
+        )
         self.telemetry.collect_from(
             World(
                 cache=self.cache,
@@ -90,7 +94,10 @@ class Operator:
         self.telemetry.reconcile_errors.labels(type(error).__name__).inc()
         job = self.cache.jobs.get(uid)
         facts = job.facts if job is not None else {"uid": uid}
-        logger.warning("reconcile failed, will be repeated: %s", error, extra=facts)
+        if isinstance(error, RetryLater | ApiError):
+            logger.warning("reconcile failed, will be repeated: %s", error, extra=facts)
+        else:
+            logger.error("a defect broke a reconcile off", exc_info=error, extra=facts)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -154,11 +161,27 @@ class Operator:
         except (ApiError, TimeoutError) as error:
             logger.warning("Lease not given up, it ends by itself: %s", error or "no answer")
 
+    async def _watch_every_kind(self, again: asyncio.Event) -> None:
+        """Have kopf begin anew if it does not watch every kind.
+
+        It looks once for what the API server has, and one that has just started has not all yet.
+        """
+        since: float | None = None
+        while not self.pulse.synced:
+            await asyncio.sleep(1)
+            since = since or time.monotonic() if self.pulse.overlooked else None
+            if since is not None and time.monotonic() - since > OVERLOOKED_S:
+                logger.warning("not served yet: %s", ", ".join(self.pulse.overlooked))
+                again.set()
+                return
+
     async def _watch(self) -> None:
         """Keep kopf running; what it cannot go on from, it starts anew from."""
         stop = asyncio.Event()
         handlers = registry(self.events, self.connection, self.settings)
         while not stop.is_set():
+            again = asyncio.Event()
+            look = asyncio.create_task(self._watch_every_kind(again))
             try:
                 await kopf.operator(
                     registry=handlers,
@@ -168,11 +191,15 @@ class Operator:
                     identity=cast(Any, socket.gethostname()),
                     clusterwide=not self.settings.namespaces,
                     namespaces=self.settings.namespaces,
+                    stop_flag=again,
                 )
             except Exception:
                 logger.exception("watching broke off and begins anew")
             else:
-                return  # on a signal
+                if not again.is_set():
+                    return  # on a signal
+            finally:
+                look.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             with contextlib.suppress(TimeoutError):

@@ -60,6 +60,9 @@ class Settings:
     watch_timeout_s: int
     """Seconds after which a watch is renewed; /healthz fails when none was renewed for two and a
     half times as long. EMBEDTUNE_WATCH_TIMEOUT_S, default 20."""
+    resync_interval_s: float
+    """Seconds between listings of everything, which mend what watches lost unnoticed.
+    EMBEDTUNE_RESYNC_INTERVAL_S, default 600."""
     log_format: str
     """json or text. EMBEDTUNE_LOG_FORMAT, default json."""
 
@@ -100,6 +103,7 @@ class Settings:
             metrics_port=read("METRICS_PORT", _integer(1, 65535), "8080"),
             scrape_interval_s=read("SCRAPE_INTERVAL_S", _seconds, "5"),
             watch_timeout_s=read("WATCH_TIMEOUT_S", _integer(2, 600), "20"),
+            resync_interval_s=read("RESYNC_INTERVAL_S", _seconds, "600"),
             log_format=read("LOG_FORMAT", _one_of("json", "text"), "json"),
         )
 

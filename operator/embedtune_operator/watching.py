@@ -76,6 +76,11 @@ class Pulse:
             self._listed.add(watched.path)
 
     @property
+    def overlooked(self) -> list[str]:
+        """What was never listed, though something else was."""
+        return [path for path in self._watched if path not in self._listed] if self._listed else []
+
+    @property
     def synced(self) -> bool:
         """Whether every kind was listed and is watched."""
         return len(self._answered) == len(self._watched)

@@ -56,6 +56,7 @@ EVAL, CSV, OBJ = "spec.data.evaluation", "spec.data.train.csv", "spec.objective"
 
 TOWER = {"backbone": "s3://bases/minilm", "projection": {"dim": 128}, "freeze": ["backbone"]}
 ONNX = {"uri": "s3://models/tuned", "formats": ["safetensors", "onnx"]}
+THAWED = {"backbone": "s3://bases/minilm", "freezeAllBut": ["encoder.layer.5"]}
 PAIR = {"text": TOWER, "image": TOWER | {"backbone": "torchvision://mobilenet_v2"}}
 BACKBONES = (
     "hf://sentence-transformers/all-MiniLM-L6-v2",
@@ -76,6 +77,7 @@ ACCEPTED = [
     Case("spec.model.backbone", "s3://bases/minilm"),
     *(Case("spec.model.backbone", v) for v in BACKBONES),
     Case("spec.model", PAIR),
+    Case("spec.model", {"text": THAWED, "image": THAWED}),
     Case("spec.model", PAIR | {"task": "text-to-image"}),
     *(Case(f"{MODEL}.pooling", v) for v in ("auto", "mean", "cls", "max", "last", "gem", "none")),
     Case(f"{MODEL}.poolingOptions", {"p": 3, "eps": 1e-6, "learnable": True}),
@@ -117,6 +119,7 @@ ACCEPTED = [
     Case(f"{CSV}.delimiter", "\t"),
     Case(f"{CSV}.encoding", "latin-1"),
     Case(EVAL, {"split": 0.25}),
+    Case(EVAL, {"every": {"steps": 100}}),
     Case(EVAL, {"uri": "s3://datasets/test.csv"}),
     Case(EVAL, {"queries": {"uri": "s3://d-s/q.csv"}, "index": {"uri": "s3://d-s/i.csv"}}),
     Case(EVAL, {"metric": "map"}),

@@ -66,11 +66,12 @@ class FakeApi(Client):
     async def get(self, path: str) -> JsonObject | None:
         return copy.deepcopy(self.objects.get(path))
 
-    async def list(self, path: str, selector: str = "") -> AsyncIterator[JsonObject]:
+    async def list(
+        self, path: str, selector: str = ""
+    ) -> AsyncIterator[tuple[int, "list[JsonObject]"]]:
         plural = path.rpartition("/")[2]
-        for name, item in list(self.objects.items()):
-            if f"/{plural}/" in name:
-                yield copy.deepcopy(item)
+        found = [copy.deepcopy(v) for name, v in self.objects.items() if f"/{plural}/" in name]
+        yield next(self._versions), found
 
     def put(self, path: str, item: JsonObject) -> JsonObject:
         """Store an object as it is, with a new version."""
@@ -101,6 +102,8 @@ class FakeApi(Client):
             "uid": f"uid-{len(self.made)}",
             "creationTimestamp": "2026-11-24T12:00:00Z",
         }
+        if "/jobs/" in path:
+            item["spec"].setdefault("suspend", False)  # as the API server does
         self.made.append(path)
         return self.put(path, item)
 
@@ -132,7 +135,9 @@ class FakeApi(Client):
         stored = self.objects.get(path)
         if stored is None:
             raise NotFound("no such child")
-        return self.put(path, stored | {"spec": stored["spec"] | body["spec"]})
+        spec = stored["spec"] | body["spec"]
+        kept = {key: value for key, value in spec.items() if value is not None}
+        return self.put(path, stored | {"spec": kept})
 
     def _create(self, path: str, body: JsonObject) -> JsonObject:
         name = f"{path}/{body['metadata']['name']}"
@@ -166,7 +171,7 @@ class FakeOperator:
             now=lambda: self.now,
         )
         self.events = Events(self.cache, self.controller, self.queued.add)
-        self.resync = Resync(self.api, self.cache, self.events, list(KINDS.values()))
+        self.resync = Resync(self.api, self.cache, self.events, list(KINDS.values()), every_s=600)
         self.deliver()
 
     def deliver(self, *plurals: str) -> None:

@@ -3,7 +3,7 @@ same, nothing is made twice, and what is finished stays finished.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -266,6 +266,30 @@ async def test_deletions_in_a_gap_between_watches_are_found() -> None:
     assert told(api)["reason"] == "Created"
     assert api.made.count(CHILD_PATH) == 2
     assert api.objects[CHILD_PATH]["metadata"]["uid"] != CHILD_UID
+
+
+async def test_a_listing_of_a_while_ago_takes_nothing_away() -> None:
+    """What is newer than the listing is missing in it, and has not gone for that."""
+    api = submitted()
+    operator = FakeOperator(api)
+    before = list(api.objects.values())
+
+    async def listed(path: str, selector: str = "") -> AsyncIterator[tuple[int, Any]]:
+        yield 50, before if path.endswith("/finetunejobs") else []
+
+    await operator.settle()
+    pod(api, {"running": {"startedAt": "2026-11-24T12:00:01Z"}}, "Running")
+    operator.deliver()
+    api.list = listed  # type: ignore[method-assign]
+    for kind in operator.resync.kinds:
+        await operator.resync.once(kind)
+    await operator.settle()
+    assert told(api)["reason"] == "Training"
+    pod(api, ended(0, RESULT), "Succeeded")
+    operator.deliver()
+    await operator.settle()
+    assert told(api)["state"] == "Complete"
+    assert api.made.count(CHILD_PATH) == 1
 
 
 async def test_job_that_vanishes_while_it_is_worked_on() -> None:

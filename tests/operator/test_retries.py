@@ -141,3 +141,15 @@ def test_attempts_have_names_of_their_own_that_fit() -> None:
     assert [attempt_of(name, longest, UID) for name in names] == [*range(1, ATTEMPTS_MAX + 1)]
     for other in (None, "", "x-2", 3, names[0] + "-99"):
         assert attempt_of(other, longest, UID) == 1  # type: ignore[arg-type]
+
+
+def test_a_failure_that_the_job_counts_before_its_pod_is_seen_is_counted_once() -> None:
+    early = Observed(child(failed=1), (running(),))
+    assert plan(stored(), early).confirm
+    seen = plan(stored(), Observed(child(failed=1), (ended(80),), confirmed=True)).status
+    assert seen is not None
+    assert seen["restarts"] == 1
+    pods_gone = plan(stored(), Observed(child(failed=1), confirmed=True)).status
+    assert pods_gone is not None
+    assert pods_gone["restarts"] == 1
+    assert not plan(stored(pods_gone), Observed(child(failed=1))).confirm

@@ -15,6 +15,7 @@ def test_defaults() -> None:
     assert settings.scratch_size == "20Gi"
     assert settings.metrics_port == 8080
     assert settings.scrape_interval_s == 5
+    assert settings.resync_interval_s == 600
     assert settings.namespaces == ()
     assert settings.s3_endpoint is None
     assert settings.log_format == "json"
@@ -59,6 +60,7 @@ def test_the_image_is_required() -> None:
         ("SCRAPE_INTERVAL_S", "0"),
         ("SCRAPE_INTERVAL_S", "nan"),
         ("WATCH_TIMEOUT_S", "1"),
+        ("RESYNC_INTERVAL_S", "0"),
         ("LOG_FORMAT", "xml"),
     ],
 )
