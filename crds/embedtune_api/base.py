@@ -54,13 +54,17 @@ class ApiModel(BaseModel):
 
 
 def _deepest(data: Mapping[str, Any]) -> str:
-    """The field with the deepest value, by the first four names of its path."""
-    deepest: tuple[str, ...] = ()
-    level: list[tuple[tuple[str, ...], Any]] = [((), data)]
+    """The field with the deepest value, by the first five parts of its path."""
+    deepest: tuple[str | int, ...] = ()
+    level: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
     while level:
         deepest = level[-1][0]
-        level = [((*path, str(key))[:4], v) for path, node in level for key, v in _inside(node)]
-    return ".".join(deepest)
+        level = [((*path, key)[:5], v) for path, node in level for key, v in _inside(node)]
+    return _dotted(deepest)
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
 
 
 def _inside(node: object) -> Iterable[tuple[Any, Any]]:
@@ -70,7 +74,7 @@ def _inside(node: object) -> Iterable[tuple[Any, Any]]:
 
 
 def _line(error: ErrorDetails) -> str:
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
+    path = _dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: unknown field"
     if error["type"] == "missing":

@@ -94,11 +94,11 @@ class Applier:
         path = f"{queues.WORKLOADS}/namespaces/{child.id.namespace}/workloads"
         selector = f"{queues.WORKLOAD_OF}={child.id.uid}"
         try:
-            found = [item async for item in self._client.list(path, selector)]
-            for workload in found:
-                if workload.get("spec", {}).get("active", True) != may:
-                    name = workload["metadata"]["name"]
-                    await self._client.merge(f"{path}/{name}", {"spec": {"active": may}})
+            async for _, workloads in self._client.list(path, selector):
+                for workload in workloads:
+                    if workload.get("spec", {}).get("active", True) != may:
+                        name = workload["metadata"]["name"]
+                        await self._client.merge(f"{path}/{name}", {"spec": {"active": may}})
         except (NotFound, Refused) as error:
             logger.warning("Kueue's Workload not changed", extra={"error": str(error)})
 
