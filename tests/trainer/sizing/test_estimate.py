@@ -122,3 +122,10 @@ def test_a_batch_is_taken_to_hold_longer_texts_than_the_mean() -> None:
     drawn = [cost[random.integers(0, len(cost), rows)].sum() for _ in range(1000)]
     assert max(drawn) < most < 2 * max(drawn)
     assert most < rows * PLAIN.of(256).saved_bytes
+
+
+def test_each_process_of_a_pod_takes_its_own() -> None:
+    two = sized(parallelism={"processesPerNode": 2})
+    assert mib(two.memory) == pytest.approx(2 * memory(), rel=0.02)
+    assert any("for each of 2 processes" in line for line in two.reasoning)
+    assert memory(parallelism={"nodes": 2}) == memory(), "of one pod"

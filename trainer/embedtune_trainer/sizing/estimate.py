@@ -48,7 +48,7 @@ def estimate(facts: Facts, spec: FineTuneJobSpec, default_gpus: int) -> SizedRes
     if given.gpus is None and gpus and {e.takes for e in facts.encoders.values()} == {"vector"}:
         gpus = 0
         reasoning.append("gpus 0: a network over vectors trains as fast without")
-    processes = max(1, gpus)
+    processes = spec.parallelism.processes(gpus)
     shm = SHM_OF_A_GPU * gpus if gpus > 1 else SHM
     lines = host_lines(facts, spec, gpus=gpus)
     needed = processes * total_bytes(lines) + (shm if gpus > 1 else 0)
