@@ -7,6 +7,7 @@ Each process of the system is a user of its own, so that the audit log tells who
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from localcluster.pki import Certificate
 from localcluster.processes import Command, Supervisor
 from localcluster.tools import tool
 from scale_parts import fleet
-from scale_parts.kubeflow import WEBHOOK
+from scale_parts.kubeflow import CERTIFICATES, WEBHOOK
 from scale_parts.systems import NAMESPACE, JsonObject, System
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -111,6 +112,7 @@ class Cluster:
             supervisor, name = self._supervisors.pop()
             supervisor.stop(name, grace_s=2)
         self.plane.stop()
+        shutil.rmtree(CERTIFICATES, ignore_errors=True)
 
     def _start(self) -> None:
         self.plane.start()
