@@ -45,6 +45,8 @@ def _job(name: str) -> JsonObject:
             "model": {"backbone": "s3://bases/minilm"},
             "data": {"train": {"uri": "s3://datasets/train.csv"}},
             "output": {"uri": OUTPUT},
+            # left out, another pod would find them out first
+            "resources": {"cpu": "1", "memory": "4Gi", "gpus": 0},
         },
     }
 
