@@ -59,7 +59,9 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
 
 def _counted_early(before: FineTuneJobStatus, observed: Observed) -> bool:
     """Whether the child Job counts a failure of a pod that is not seen, and would count again."""
-    known = unknown_yet(failures_of(observed.child, observed.pods), before.last_failure)
+    known = unknown_yet(
+        failures_of(observed.child, observed.pods), before.last_failure, observed.pods
+    )
     counted = observed.child.failed if observed.child else 0
     return counted > before.restarts + len(known)
 
@@ -169,7 +171,9 @@ def _status(
     finished = finding.state in ("Complete", "Failed")
     job_name = _job_name(scene, before, finding)
     begun = [p.started for p in observed.pods if p.started is not None]
-    fresh = unknown_yet(failures_of(observed.child, observed.pods), before.last_failure)
+    fresh = unknown_yet(
+        failures_of(observed.child, observed.pods), before.last_failure, observed.pods
+    )
     failures = before.restarts + len(fresh)
     return FineTuneJobStatus(
         observed_generation=stored.generation,
@@ -203,7 +207,8 @@ def _resources(scene: Scene | None) -> SizedResources | None:
 def _last_failure(scene: Scene | None, before: FineTuneJobStatus) -> LastFailure | None:
     """The newest; of a pod that goes, more is known once it is gone."""
     known, found = before.last_failure, scene.failure if scene else None
-    if found is None or (known is not None and not unknown_yet([found], known)):
+    pods = scene.observed.pods if scene else ()
+    if found is None or (known is not None and not unknown_yet([found], known, pods)):
         return found if found and known and found.pod_name == known.pod_name else known
     return found
 

@@ -95,15 +95,29 @@ def _went_together(pod: Pod, failure: LastFailure, other: Pod, earlier: LastFail
 
 
 def unknown_yet(
-    failures: Sequence[LastFailure], known: LastFailure | None
+    failures: Sequence[LastFailure], known: LastFailure | None, pods: Sequence[Pod]
 ) -> Sequence[LastFailure]:
-    """Of failures, oldest first, those that came after the one that is known."""
+    """Of failures, oldest first, those that came after the one that is known.
+
+    A pod of several nodes that went with it is known with it, also when its own is gone by now.
+    """
     if known is None:
         return failures
     names = [failure.pod_name for failure in failures]
     if known.pod_name in names:
-        return failures[names.index(known.pod_name) + 1 :]
-    return [failure for failure in failures if (failure.time or "") >= (known.time or "")]
+        later = failures[names.index(known.pod_name) + 1 :]
+    else:
+        later = [failure for failure in failures if (failure.time or "") >= (known.time or "")]
+    began = {pod.id.name: pod.id.created for pod in pods if pod.index is not None}
+    return [f for f in later if not _with_it(f, known, began.get(f.pod_name or ""))]
+
+
+def _with_it(failure: LastFailure, known: LastFailure, began: str | None) -> bool:
+    """Whether a pod that began then ran beside the one that is known, and went when that did."""
+    times = [parse_time(failure.time), parse_time(known.time)]
+    if began is None or times[0] is None or times[1] is None or began > (known.time or ""):
+        return False
+    return abs((times[0] - times[1]).total_seconds()) <= WITHIN_S
 
 
 def is_final(failure: LastFailure) -> bool:

@@ -128,6 +128,22 @@ def test_pods_that_are_taken_together_are_one_failure() -> None:
     assert said("one-evicted", said("both-run"))["lastFailure"]["reason"] == "Evicted"
 
 
+def test_a_pod_that_is_taken_when_the_first_has_gone_already_is_the_same_failure() -> None:
+    """Its deletion is dated to when its grace period ends."""
+    began = {"creationTimestamp": OLD["creationTimestamp"]}
+    gone = Observed(two_child(), (at(0, running(meta=began)), at(1, running(meta=OLD))))
+    first = plan(stored(said("both-run")), gone).status
+    late = OLD | {"deletionTimestamp": "2026-11-24T12:00:59Z"}
+    then = Observed(
+        two_child(("Failed", "PodFailurePolicy"), failed=1), (at(0, running(meta=late)),)
+    )
+    found = plan(stored(first), then).status
+    assert first is not None
+    assert found is not None
+    assert (first["restarts"], found["restarts"]) == (1, 1)
+    assert found["lastFailure"] == first["lastFailure"]
+
+
 def test_a_later_failure_of_another_node_is_another() -> None:
     pods = (
         *CASES["both-ended"].pods,
