@@ -135,7 +135,9 @@ def test_a_pod_that_is_taken_when_the_first_has_gone_already_is_the_same_failure
     first = plan(stored(said("both-run")), gone).status
     late = OLD | {"deletionTimestamp": "2026-11-24T12:00:59Z"}
     then = Observed(
-        two_child(("Failed", "PodFailurePolicy"), failed=1), (at(0, running(meta=late)),)
+        two_child(("Failed", "PodFailurePolicy"), failed=1),
+        (at(0, running(meta=late)),),
+        confirmed=True,
     )
     found = plan(stored(first), then).status
     assert first is not None
