@@ -63,18 +63,22 @@ class Reader:
 
 
 async def _watch(session: aiohttp.ClientSession, url: str, kind: Kind) -> None:
+    """One kind for ever; a watch that the API server ends goes on behind what was seen last."""
     reader = Reader(kind)
     params = {"watch": "true", "timeoutSeconds": str(WATCH_S)}
     if kind.label:
         params["labelSelector"] = kind.label
-    async with session.get(url + kind.path, params=params) as response:
-        response.raise_for_status()
-        print(json.dumps({"watching": kind.role}), flush=True)
-        async for line in response.content:
-            t = time.monotonic()
-            for sighting in reader.read(json.loads(line), t):
-                print(json.dumps(asdict(sighting)), flush=True)
-    raise RuntimeError(f"the watch of {kind.plural} ended")
+    while True:
+        async with session.get(url + kind.path, params=params) as response:
+            response.raise_for_status()
+            if "resourceVersion" not in params:
+                print(json.dumps({"watching": kind.role}), flush=True)
+            async for line in response.content:
+                t = time.monotonic()
+                event = json.loads(line)
+                for sighting in reader.read(event, t):
+                    print(json.dumps(asdict(sighting)), flush=True)
+                params["resourceVersion"] = event["object"]["metadata"]["resourceVersion"]
 
 
 async def main(argument: str) -> None:
