@@ -14,6 +14,8 @@ from embedtune_trainer.sources.fetch import Fetched
 from tests.trainer.hub.text_families import TEXT_FAMILIES, TextFamily
 from tests.trainer.hub.vision_families import SIDE, VISION_FAMILIES, VisionFamily
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 16
 ITEMS = 3
 

@@ -12,6 +12,8 @@ from embedtune_trainer.cli import main
 from embedtune_trainer.sources.fetch import DESCRIPTION
 from tests.trainer import tiny
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "model.safetensors"
 
 
