@@ -59,11 +59,14 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
 
 def _counted_early(before: FineTuneJobStatus, observed: Observed) -> bool:
     """Whether the child Job counts a failure of a pod that is not seen, and would count again."""
-    known = unknown_yet(
-        failures_of(observed.child, observed.pods), before.last_failure, observed.pods
-    )
     counted = observed.child.failed if observed.child else 0
-    return counted > before.restarts + len(known)
+    return counted > _failures_seen(before, observed)
+
+
+def _failures_seen(before: FineTuneJobStatus, observed: Observed) -> int:
+    """How many there were, by the status and by the pods that are there."""
+    failures = failures_of(observed.child, observed.pods)
+    return before.restarts + len(unknown_yet(failures, before.last_failure, observed.pods))
 
 
 def _settle(scene: Scene) -> Plan:
@@ -171,10 +174,7 @@ def _status(
     finished = finding.state in ("Complete", "Failed")
     job_name = _job_name(scene, before, finding)
     begun = [p.started for p in observed.pods if p.started is not None]
-    fresh = unknown_yet(
-        failures_of(observed.child, observed.pods), before.last_failure, observed.pods
-    )
-    failures = before.restarts + len(fresh)
+    failures = _failures_seen(before, observed)
     return FineTuneJobStatus(
         observed_generation=stored.generation,
         state=finding.state,

@@ -86,12 +86,17 @@ def _has_lost_a_peer(failure: LastFailure) -> bool:
 
 def _went_together(pod: Pod, failure: LastFailure, other: Pod, earlier: LastFailure) -> bool:
     """Whether two nodes' pods ran beside each other and failed within WITHIN_S."""
-    times = [parse_time(failure.time), parse_time(earlier.time)]
-    if pod.index == other.index or times[0] is None or times[1] is None:
-        return False
     first = min(failure.time or "", earlier.time or "")
     beside = max(pod.id.created, other.id.created) <= first
-    return beside and abs((times[0] - times[1]).total_seconds()) <= WITHIN_S
+    return pod.index != other.index and beside and _at_once(failure, earlier)
+
+
+def _at_once(failure: LastFailure, other: LastFailure) -> bool:
+    """Whether it is known of both when they were, and that is within WITHIN_S."""
+    times = parse_time(failure.time), parse_time(other.time)
+    if times[0] is None or times[1] is None:
+        return False
+    return abs((times[0] - times[1]).total_seconds()) <= WITHIN_S
 
 
 def unknown_yet(
@@ -114,10 +119,7 @@ def unknown_yet(
 
 def _with_it(failure: LastFailure, known: LastFailure, began: str | None) -> bool:
     """Whether a pod that began then ran beside the one that is known, and went when that did."""
-    times = [parse_time(failure.time), parse_time(known.time)]
-    if began is None or times[0] is None or times[1] is None or began > (known.time or ""):
-        return False
-    return abs((times[0] - times[1]).total_seconds()) <= WITHIN_S
+    return began is not None and began <= (known.time or "") and _at_once(failure, known)
 
 
 def is_final(failure: LastFailure) -> bool:

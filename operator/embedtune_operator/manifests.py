@@ -110,10 +110,7 @@ def child_job(made_by: Blueprint, attempt: int = 1) -> JsonObject:
 def service(job: FineTuneJob) -> JsonObject:
     """The headless Service by which the pods of several nodes find each other."""
     meta = job.metadata
-    selector = {
-        LABEL_JOB_UID: meta.uid,
-        "app.kubernetes.io/component": labels(job)["app.kubernetes.io/component"],
-    }
+    selector = {name: labels(job)[name] for name in (LABEL_JOB_UID, LABEL_COMPONENT)}
     return {
         "apiVersion": "v1",
         "kind": "Service",
