@@ -111,6 +111,7 @@ def test_the_other_takes_over(replicas: Replicas, ns: Namespace, how: str) -> No
     owners = [job["metadata"]["labels"]["embedtune.dev/job-name"] for job in ns.all("jobs")]
     assert sorted(owners) == ["begins", "ends", "new"]
     assert len(ns.all("pods")) == 3
+    eventually(lambda: ns.events().count("Succeeded") == 2, what="both ends are told")
     told = ns.events()
     assert [told.count(reason) for reason in ("Created", "Training", "Succeeded")] == [3, 2, 2]
 

@@ -23,7 +23,7 @@ def test_from_submission_to_model(operator: OperatorProcess, ns: Namespace) -> N
     assert done["metrics"]["headline"] == {"name": "ndcg_at_10", "before": "0.61", "after": "0.78"}
     assert done["progress"]["summary"] == "100%"
     assert done["model"]["uri"] in condition(done, "ModelExported")["message"]
-    assert ns.events() == ["Created", "Training", "Succeeded"]
+    assert ns.wait_told("Succeeded") == ["Created", "Training", "Succeeded"]
 
 
 def test_every_line_about_a_job_says_which(operator: OperatorProcess, ns: Namespace) -> None:

@@ -84,7 +84,7 @@ def test_suspend_and_resume(
     assert "lastFailure" not in done
     assert len(ns.all("jobs")) == (1 if code == 81 else 2)
     wanted = ["Created", "Training", "Suspended", "Training", "Succeeded"]
-    assert [e for e in ns.events() if e in wanted] == wanted
+    assert [e for e in ns.wait_told("Succeeded") if e in wanted] == wanted
 
 
 def test_a_job_that_begins_suspended_makes_nothing(

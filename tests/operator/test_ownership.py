@@ -162,9 +162,8 @@ def test_operator_is_killed_at(stage: str, operator: OperatorProcess, ns: Namesp
     ns.wait_reason("Succeeded")
     assert [j["metadata"]["uid"] for j in ns.all("jobs")] == [child["metadata"]["uid"]]
     assert len(ns.all("pods")) == 1
-    events = ns.events()
+    events = ns.wait_told("Succeeded")
     assert len(events) == len(set(events))
-    assert events[-1] == "Succeeded"
 
 
 def test_trainer_is_given_the_job(operator: OperatorProcess, ns: Namespace) -> None:

@@ -53,7 +53,7 @@ def test_image_cannot_be_pulled(operator: OperatorProcess, ns: Namespace) -> Non
     assert ns.wait_reason("Training")["state"] == "Running"
     transitions = int(ns.job()["metadata"]["resourceVersion"]) > int(version)
     assert transitions
-    assert ns.events() == ["Created", "ImagePullFailed", "Training"]
+    assert ns.wait_told("Training") == ["Created", "ImagePullFailed", "Training"]
 
 
 def test_secret_is_missing(operator: OperatorProcess, ns: Namespace) -> None:
@@ -81,7 +81,7 @@ def test_bad_data_is_not_retried(operator: OperatorProcess, ns: Namespace) -> No
     assert status["lastFailure"]["podName"] == pod
     assert status["restarts"] == 1
     assert len(ns.all("pods")) == 1
-    assert ns.events() == ["Created", "Training", "BadData"]
+    assert ns.wait_told("BadData") == ["Created", "Training", "BadData"]
 
 
 def test_unavailable_storage_is_retried(operator: OperatorProcess, ns: Namespace) -> None:
@@ -99,7 +99,7 @@ def test_unavailable_storage_is_retried(operator: OperatorProcess, ns: Namespace
     done = ns.wait_reason("Succeeded")
     assert done["restarts"] == 1
     assert done["lastFailure"]["podName"] == first
-    assert ns.events() == [
+    assert ns.wait_told("Succeeded") == [
         "Created",
         "Training",
         "StorageUnavailable",

@@ -230,6 +230,11 @@ class Namespace:
         events.sort(key=lambda e: int(e["metadata"]["resourceVersion"]))
         return [e["reason"] for e in events]
 
+    def wait_told(self, last: str) -> list[str]:
+        """The same once the last is of this reason; an Event follows the status that it tells."""
+        eventually(lambda: self.events()[-1:] == [last], what=f"the event {last}")
+        return self.events()
+
     # what a kubelet does
 
     def child(self, timeout_s: float = 20) -> JsonObject:
