@@ -1,8 +1,8 @@
 """Thousands of jobs on 100 nodes of KWOK's: PYTHONPATH=local python bench/scale.py
 
-The operator beside Kubeflow's two. Each has a control plane of its own and is put through the same
-stages (scale_parts/stages.py): 1,000 jobs at 20 a second, 1,000 at 100 a second, then up to 10,000
-resident jobs with 20 a second coming and going. Writes bench/results/scale.json,
+The operator beside Kubeflow's two, and beside plain Jobs. Each has a control plane of its own and
+is put through the same stages (scale_parts/stages.py): 1,000 jobs at 5, at 20 and at 100 a second,
+then up to 10,000 resident jobs with 20 a second coming and going. Writes bench/results/scale.json,
 the tables of docs/scale.md and its picture; --only renews the part of one system. Ends with 1 if a
 goal is missed.
 """
@@ -22,12 +22,13 @@ from pathlib import Path
 from scale_parts import results
 from scale_parts.embedtune import EMBEDTUNE
 from scale_parts.kubeflow import KUBEFLOW
+from scale_parts.plain import PLAIN
 from scale_parts.stages import Plan, Stage, measure
 
 from localcluster.tools import build
 
 ROOT = Path(__file__).resolve().parent.parent
-SYSTEMS = {system.name: system for system in (EMBEDTUNE, *KUBEFLOW)}
+SYSTEMS = {system.name: system for system in (EMBEDTUNE, PLAIN, *KUBEFLOW)}
 CLUSTER_TOOLS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
     *("kubectl", "kwok"),

@@ -24,14 +24,21 @@ from localcluster.ports import free_port
 from localcluster.toolchain import GO_DIR, go_command, go_env
 from localcluster.tools import tool
 from scale_parts.sightings import JOB, POD
-from scale_parts.systems import IMAGE, NAMESPACE, JsonObject, Kind, Process, System
+from scale_parts.systems import (
+    IMAGE,
+    NAMESPACE,
+    RESOURCES,
+    JsonObject,
+    Kind,
+    Process,
+    System,
+)
 
 CERTIFICATES = Path("/tmp/k8s-webhook-server/serving-certs")
 """Where both look for their webhooks' certificate; the path is fixed in their code."""
 WEBHOOK = Certificate("jobset-webhook", "jobset-webhook", alt_names=("IP:127.0.0.1",))
 QUIET = "--zap-log-level=error"
 THREADS = 32
-RESOURCES = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"cpu": "1", "memory": "4Gi"}}
 
 
 def module_dir(module: str, path: str) -> Path:

@@ -189,9 +189,11 @@ class Cluster:
 
 
 def _audit_policy(system: System) -> JsonObject:
+    # a rule with no users is about everybody
+    of_system = [{"level": "Metadata", "users": list(system.users)}] if system.users else []
     return {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted"],
-        "rules": [{"level": "Metadata", "users": list(system.users)}, {"level": "None"}],
+        "rules": [*of_system, {"level": "None"}],
     }

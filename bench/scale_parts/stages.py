@@ -43,7 +43,7 @@ class Plan:
     """
 
     jobs: int = 1000
-    rates: tuple[float, ...] = (20, 100)
+    rates: tuple[float, ...] = (5, 20, 100)
     levels: tuple[int, ...] = (2500, 5000, 10_000)
     churn_rate: float = 20
     churn_s: float = 60

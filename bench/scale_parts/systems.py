@@ -12,6 +12,8 @@ JsonObject = dict[str, Any]
 NAMESPACE = "bench"
 IMAGE = "trainer:bench"
 """Of all pods; nobody pulls it."""
+RESOURCES = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"cpu": "1", "memory": "4Gi"}}
+"""Of all pods."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from localcluster.controlplane import APISERVER
+
 JsonObject = dict[str, Any]
 PAGES = "list"
 """The verb of a resync, which comes every ten minutes and in pages, so not at every rest."""
@@ -80,14 +82,15 @@ def _load(kept: dict[str, JsonObject], rate: float) -> str:
                 f"{stage['achieved']['rate']:.1f}/s",
                 f"{calls_a_job(stage):.1f}",
                 f"{cpu_ms_a_job(found, stage):.1f}",
+                f"{1000 * stage['cpu_s'][APISERVER] / jobs:.0f}",
                 f"{own_mib(found, stage):.0f}",
                 f"{100 * stage['busy']:.0f}%",
             ]
         )
     head = (
         *("system", "first child", "apply to it, p50", "p99", "apply to pod, p50", "p99"),
-        *("finish to status, p50", "p99", "load", "calls a job", "CPU ms a job", "MiB"),
-        "machine busy",
+        *("finish to status, p50", "p99", "load", "calls a job", "CPU ms a job"),
+        *("API server's CPU ms a job", "MiB", "machine busy"),
     )
     return f"## {jobs:,} jobs at {rate:g} a second\n\n{_table(head, rows)}"
 

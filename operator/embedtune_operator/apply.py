@@ -7,7 +7,13 @@ from embedtune_api import API_VERSION, KIND, PLURAL
 from embedtune_api.runtime import RUNTIME, RUNTIME_KINDS, plural_of
 from embedtune_operator import queues
 from embedtune_operator.cache import Cache
-from embedtune_operator.client import Client, Conflict, JsonObject, NotFound, Refused
+from embedtune_operator.client import (
+    AlreadyExists,
+    Client,
+    JsonObject,
+    NotFound,
+    Refused,
+)
 from embedtune_operator.names import FINALIZER, LABEL_JOB_UID, MANAGER
 from embedtune_operator.turns import Turn
 from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
@@ -15,7 +21,11 @@ from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
 logger = logging.getLogger(__name__)
 
 JOBS_API = f"/apis/{API_VERSION}"
-CORE_PLURALS = {"ConfigMap": "configmaps", "Service": "services"}
+CHILD_KINDS = {
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Service": ("/api/v1", "services"),
+    "Job": ("/apis/batch/v1", "jobs"),
+}
 
 
 def job_path(namespace: str, name: str) -> str:
@@ -53,28 +63,24 @@ class Applier:
         self._cache = cache
 
     async def make(self, manifest: JsonObject) -> None:
-        """Bring one child about.
+        """Make one child, if it is not there.
 
         Raises:
             Refused: the API server does not let it be.
+            Conflict: it could not say whether it lets it be, as with a quota that others use.
         """
         meta = manifest["metadata"]
-        plural = CORE_PLURALS.get(manifest["kind"])
-        if plural is not None:
-            path = f"/api/v1/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
-            await self._client.apply(path, manifest)
-            return
-        path = child_path(meta["namespace"], meta["name"])
+        group, plural = CHILD_KINDS[manifest["kind"]]
+        kind = f"{group}/namespaces/{meta['namespace']}/{plural}"
+        is_job = manifest["kind"] == "Job"
         try:
-            answer = await self._client.apply(path, manifest)
-        except Refused:
-            # one that is there, made by an operator with other settings, cannot be changed into
-            # this one, and need not be
-            there = await self._client.get(path)
-            if there is None:
-                raise
-            answer = there
-        self._cache.put_child(ChildJob.of(answer))
+            answer = await self._client.create(kind, manifest)
+        except AlreadyExists:
+            # its name has the job's uid, so it is the job's; it may be of an operator with other
+            # settings, and what matters cannot be changed then, and need not be
+            answer = await self._client.get(f"{kind}/{meta['name']}") if is_job else None
+        if is_job and answer is not None:
+            self._cache.put_child(ChildJob.of(answer))
 
     async def patch_child(self, child: ChildJob, patch: JsonObject) -> None:
         """Change the child Job; one that has gone needs no change."""
@@ -140,7 +146,7 @@ class Applier:
         """Post one Event; one that was posted before, or is refused, is let go.
 
         Raises:
-            Unavailable: it should be posted again.
+            Conflict, Unavailable: it should be posted again.
         """
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {
@@ -166,7 +172,7 @@ class Applier:
         }
         try:
             await self._client.create(f"/api/v1/namespaces/{job.id.namespace}/events", body)
-        except Conflict:
+        except AlreadyExists:
             pass
         except (Refused, NotFound) as error:
             logger.warning("event not posted", extra={"error": str(error), "event": turn.reason})

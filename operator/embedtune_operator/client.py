@@ -40,6 +40,10 @@ class Conflict(ApiError):
     """The object is another than the call was meant for (409)."""
 
 
+class AlreadyExists(Conflict):
+    """There is one of this name."""
+
+
 class NotFound(ApiError):
     """There is no such object (404)."""
 
@@ -79,7 +83,7 @@ class Client:
         )
 
     async def create(self, path: str, body: JsonObject) -> JsonObject:
-        """Create; Conflict if it is there."""
+        """Create; AlreadyExists if it is there."""
         return await self._call("POST", path, body, params={"fieldManager": MANAGER})
 
     async def delete(self, path: str, uid: str, resource_version: int) -> None:
@@ -148,11 +152,14 @@ class Client:
 def _error(status: int, payload: bytes, retry_after: str) -> ApiError:
     try:
         document = json.loads(payload)
-        message = str(document["message"])
+        message, reason = str(document["message"]), document.get("reason")
     except (ValueError, KeyError, TypeError):
+        reason = None
         message = payload[:500].decode(errors="replace") or f"HTTP {status}"
     if status == 404:
         return NotFound(message, status=status)
+    if status == 409 and reason == "AlreadyExists":
+        return AlreadyExists(message, status=status)
     if status == 409:
         return Conflict(message, status=status)
     if status in (400, 403, 405, 413, 415, 422):

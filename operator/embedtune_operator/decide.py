@@ -38,7 +38,7 @@ def decide(stored: StoredJob, observed: Observed, settings: Settings, now: datet
         return _finished(stored, current, observed, now)
     before = _status_before(current)
     try:
-        job = FineTuneJob.parse(stored.manifest())
+        job = stored.job()
     except InvalidJob as error:
         finding = Finding("Failed", reasons.BAD_SPEC, f"{error}", stalled=True)
         return _plan(stored, current, before, _status(stored, before, None, finding, now), finding)
@@ -108,7 +108,7 @@ def _finished(stored: StoredJob, current: JsonObject, observed: Observed, now: d
     if current.get("observedGeneration") != stored.generation:
         status = current | {"observedGeneration": stored.generation}
     try:
-        job = FineTuneJob.parse(stored.manifest())
+        job = stored.job()
     except InvalidJob:
         return Plan(status=status)
     patch = _ttl_patch(job, observed.child)

@@ -8,6 +8,9 @@ from embedtune_operator.views import parse_time
 
 NO_POD_AFTER_S = 10.0
 """A child Job normally has its pod within a second."""
+STARTED_WITHIN_S = 2.0
+"""A pod for which everything is there normally runs by then; the API server gives the time of its
+making in whole seconds. Until then the status that says that it will start stands."""
 VERDICT_WITHIN_S = 5.0
 """The Job controller normally ends a Job within a second of a failure that no retry can mend."""
 
@@ -74,6 +77,11 @@ def pod_pending(scene: Scene) -> Finding | None:
     pod = next((pod for pod in scene.going if not pod.running), None)
     if pod is None:
         return None
+    made = parse_time(pod.id.created)
+    age = (scene.now - made).total_seconds() if made else STARTED_WITHIN_S
+    if scene.before.reason == reasons.CREATED and 0 <= age < STARTED_WITHIN_S:
+        left = STARTED_WITHIN_S - age
+        return Finding("Pending", reasons.POD_PENDING, "", hold=True, again_after_s=left)
     if not pod.node:
         return pending(
             reasons.POD_PENDING, f"{pod.node_said}the pod {pod.id.name} waits for a node"

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from embedtune_api import reasons
 from embedtune_api.base import InvalidJob
-from embedtune_api.job import FineTuneJob
 from embedtune_api.status import RuntimeUsed
 from embedtune_operator.blueprint import Blueprint, Unresolved, blueprint
 from embedtune_operator.manifests import REMOVAL_LIMIT_S, remover_job
@@ -70,7 +69,7 @@ def _made_by(stored: StoredJob, settings: Settings) -> Blueprint:
         Unresolved: what is kept does not say where the model is.
     """
     used = stored.status().get("runtime")
-    job = FineTuneJob.parse(stored.manifest())
+    job = stored.job()
     return blueprint(job, RuntimeUsed.parse(used) if used else None, settings)
 
 

@@ -85,7 +85,8 @@ class Operator:
         return self.leadership is None or self.leadership.held
 
     def _enqueue(self, uid: str) -> None:
-        self.queue.add(uid)
+        job = self.cache.jobs.get(uid)
+        self.queue.add(uid, urgent=job is not None and job.new)
 
     def _gap(self, kind: Watched) -> None:
         self.resync.after_gap(kind)
@@ -145,7 +146,7 @@ class Operator:
     def _begin(self) -> None:
         """Look at every job: what another replica left off is not told by any event."""
         for job in self.cache.jobs:
-            self.queue.add(job.id.uid)
+            self._enqueue(job.id.uid)
         self.queue.open()
 
     def _scraped(self) -> Iterable[Pod]:

@@ -1,4 +1,9 @@
-"""Progress, read from the metrics that each trainer serves; so training pods need no API token."""
+"""Progress, read from the metrics that each trainer serves; so training pods need no API token.
+
+However many trainers there are, only so many a second are told of, since each is a write of a
+status, and the API server is everybody's. Those whose turn has not come are told of as they are
+then.
+"""
 
 import asyncio
 import logging
@@ -17,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 CONCURRENCY = 32
 TIMEOUT = aiohttp.ClientTimeout(total=2)
+TOLD_A_SECOND = 10
 SIZE_MAX = 256 * 1024
 """A trainer's metrics are a few KiB; the pod is its user's, so nothing it serves is trusted."""
 
@@ -76,9 +82,32 @@ class Scraper:
         """By pod uid."""
         self._interval_s = interval_s
         self._on_change = on_change
+        self._changed: dict[str, None] = {}
+        self._news = asyncio.Event()
 
     async def run(self, pods: Callable[[], Iterable[Pod]]) -> None:
-        """Scrape for ever."""
+        """Scrape and tell for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._scrape(pods))
+            group.create_task(self.tell())
+
+    def changed(self, uid: str) -> None:
+        """A job's progress is to be told of; one that waits for it already keeps its place."""
+        self._changed[uid] = None
+        self._news.set()
+
+    async def tell(self) -> None:
+        """Tell of changes for ever, of who has waited longest first."""
+        while True:
+            await self._news.wait()
+            uid = next(iter(self._changed))
+            del self._changed[uid]
+            if not self._changed:
+                self._news.clear()
+            self._on_change(uid)
+            await asyncio.sleep(1 / TOLD_A_SECOND)
+
+    async def _scrape(self, pods: Callable[[], Iterable[Pod]]) -> None:
         connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
             while True:
@@ -112,4 +141,4 @@ class Scraper:
             return
         if progress != self.progress.get(pod.id.uid):
             self.progress[pod.id.uid] = progress
-            self._on_change(pod.job_uid)
+            self.changed(pod.job_uid)

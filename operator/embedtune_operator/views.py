@@ -9,9 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from embedtune_api import contract
+from embedtune_api.base import InvalidJob
+from embedtune_api.job import FineTuneJob
 from embedtune_api.runtime import RuntimeKind
 from embedtune_operator import queues
 from embedtune_operator.names import (
@@ -24,6 +27,8 @@ from embedtune_operator.names import (
 JsonObject = dict[str, Any]
 Raw = Mapping[str, Any]
 
+READ_KEPT = 256
+"""How many jobs and statuses are kept as read, since what changes is looked at several times."""
 
 _TRACKING_LABELS = (
     "app.kubernetes.io/instance",
@@ -81,13 +86,14 @@ class StoredJob:
     """Whether a tool that would make it again if it were deleted keeps track of it."""
     state: str
     reason: str
-    body: bytes
+    _manifest: bytes
+    _status: bytes
 
     @classmethod
     def of(cls, raw: Raw) -> "StoredJob":
         """Keep name, spec and status."""
         meta, status = raw["metadata"], raw.get("status") or {}
-        body = {
+        manifest = {
             "apiVersion": raw.get("apiVersion"),
             "kind": raw.get("kind"),
             "metadata": {k: meta.get(k) for k in ("name", "namespace", "uid", "generation")}
@@ -102,8 +108,14 @@ class StoredJob:
             or any(note in (meta.get("annotations") or ()) for note in _TRACKING_ANNOTATIONS),
             state=str(status.get("state") or "Pending"),
             reason=str(status.get("reason") or ""),
-            body=json.dumps([body, status], separators=(",", ":")).encode(),
+            _manifest=_compact(manifest),
+            _status=_compact(status),
         )
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing was decided about it yet."""
+        return not self.reason
 
     @property
     def facts(self) -> dict[str, object]:
@@ -115,15 +127,39 @@ class StoredJob:
             "generation": self.generation,
         }
 
-    def manifest(self) -> JsonObject:
-        """apiVersion, kind, metadata and spec."""
-        manifest: JsonObject = json.loads(self.body)[0]
-        return manifest
+    def job(self) -> FineTuneJob:
+        """What the user wrote.
+
+        Raises:
+            InvalidJob: it does not parse.
+        """
+        found = _job(self._manifest)
+        if isinstance(found, str):
+            raise InvalidJob(found)
+        return found
 
     def status(self) -> JsonObject:
-        """The status as stored."""
-        status: JsonObject = json.loads(self.body)[1]
-        return status
+        """The status as stored; not to be changed."""
+        return _object(self._status)
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+@lru_cache(READ_KEPT)
+def _object(text: bytes) -> JsonObject:
+    found: JsonObject = json.loads(text)
+    return found
+
+
+@lru_cache(READ_KEPT)
+def _job(manifest: bytes) -> FineTuneJob | str:
+    """The job, or what is wrong with it."""
+    try:
+        return FineTuneJob.parse(json.loads(manifest))
+    except InvalidJob as error:
+        return str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +182,7 @@ class StoredRuntime:
             kind=kind,
             generation=raw["metadata"].get("generation", 1),
             default=spec.get("default") is True,
-            body=json.dumps(spec, separators=(",", ":")).encode(),
+            body=_compact(spec),
         )
 
     def spec(self) -> JsonObject:

@@ -1,14 +1,17 @@
 """A queue of keys to reconcile: each is worked on by one worker at a time, and never forgotten.
 
 Keys that are added while they wait are one; keys that are added while they are worked on come once
-more after that. A key whose work failed comes back after a delay that doubles, with jitter so that
-what failed together does not return together.
+more after that. A key can be added as urgent, and is worked on before all that are not: while there
+is more to do than can be done, what is new is begun before what has begun is looked after. A key
+whose work failed comes back after a delay that doubles, with jitter so that what failed together
+does not return together.
 """
 
 import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 Work = Callable[[str], Awaitable[float | None]]
 """Works on a key; returns after how many seconds it wants to come again, if at all."""
@@ -39,7 +42,8 @@ class WorkQueue:
         self._longest_delay_s = longest_delay_s
         self._jitter = jitter
         self._on_error = on_error
-        self._waiting: asyncio.Queue[str] = asyncio.Queue()
+        self._waiting: asyncio.PriorityQueue[tuple[bool, int, str]] = asyncio.PriorityQueue()
+        self._added = count()
         self._dirty: set[str] = set()
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -57,13 +61,16 @@ class WorkQueue:
         """Let no more work begin, until it is opened again; keys gather."""
         self._open.clear()
 
-    def add(self, key: str) -> None:
+    def add(self, key: str, *, urgent: bool = False) -> None:
         """Have the key worked on soon."""
         if key in self._dirty:
             return
         self._dirty.add(key)
         if key not in self._busy:
-            self._waiting.put_nowait(key)
+            self._put(key, urgent=urgent)
+
+    def _put(self, key: str, *, urgent: bool = False) -> None:
+        self._waiting.put_nowait((not urgent, next(self._added), key))
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Have the key worked on after a delay; of several delays the earliest counts."""
@@ -102,7 +109,7 @@ class WorkQueue:
 
     async def _worker(self) -> None:
         while True:
-            key = await self._waiting.get()
+            _, _, key = await self._waiting.get()
             await self._open.wait()
             self._dirty.discard(key)
             self._busy.add(key)
@@ -111,7 +118,7 @@ class WorkQueue:
             finally:
                 self._busy.discard(key)
                 if key in self._dirty:
-                    self._waiting.put_nowait(key)
+                    self._put(key)
 
     async def _one(self, key: str) -> None:
         try:

@@ -50,16 +50,16 @@ async def test_lives_end_the_same(
 def refusing(times: int) -> FakeApi:
     """An API server that lets no child in, for a while."""
     api = submitted()
-    apply = api.apply
+    create = api.create
 
     async def refused(path: str, body: dict[str, object]) -> dict[str, object]:
         nonlocal times
-        if "/configmaps/" in path and times:
+        if path.endswith("/configmaps") and times:
             times -= 1
             raise Refused("quota")
-        return await apply(path, body)
+        return await create(path, body)
 
-    api.apply = refused  # type: ignore[method-assign]
+    api.create = refused  # type: ignore[method-assign]
     return api
 
 

@@ -1,7 +1,7 @@
 """An API server in a dictionary, which fails on demand, and an operator around it.
 
 It has the API's rules that matter to correctness: uids, resource versions with optimistic locks,
-apply that makes or changes, names that exist once. Each write can be made to fail, before or after
+names that exist once. Each write can be made to fail, before or after
 it was done, and what the watches deliver can be held back.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from embedtune_api.runtime import RUNTIME_KINDS, plural_of
 from embedtune_operator.apply import Applier, job_path
 from embedtune_operator.cache import Cache
-from embedtune_operator.client import ApiError, Client, Conflict, NotFound
+from embedtune_operator.client import AlreadyExists, ApiError, Client, Conflict, NotFound
 from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import CHILDREN, JOBS, OURS, PODS, Events
 from embedtune_operator.resync import Resync
@@ -95,17 +95,7 @@ class FakeApi(Client):
             return self._apply_status(path.removesuffix("/status"), body)
         if path == JOB_PATH:
             return self._set_finalizers(path, body)
-        if path in self.objects:
-            return self.objects[path]
-        item = copy.deepcopy(body)
-        item["metadata"] |= {
-            "uid": f"uid-{len(self.made)}",
-            "creationTimestamp": "2026-11-24T12:00:00Z",
-        }
-        if "/jobs/" in path:
-            item["spec"].setdefault("suspend", False)  # as the API server does
-        self.made.append(path)
-        return self.put(path, item)
+        raise AssertionError(f"nobody applies a {path}")
 
     def _apply_status(self, path: str, body: JsonObject) -> JsonObject:
         stored = self._very(path, body["metadata"])
@@ -142,9 +132,19 @@ class FakeApi(Client):
     def _create(self, path: str, body: JsonObject) -> JsonObject:
         name = f"{path}/{body['metadata']['name']}"
         if name in self.objects:
-            raise Conflict("exists")
-        self.made.append(name)
-        return self.put(name, copy.deepcopy(body))
+            raise AlreadyExists("exists")
+        return self._make(name, body)
+
+    def _make(self, path: str, body: JsonObject) -> JsonObject:
+        item = copy.deepcopy(body)
+        item["metadata"] |= {
+            "uid": f"uid-{len(self.made)}",
+            "creationTimestamp": "2026-11-24T12:00:00Z",
+        }
+        if "/jobs/" in path:
+            item["spec"].setdefault("suspend", False)  # as the API server does
+        self.made.append(path)
+        return self.put(path, item)
 
 
 class FakeOperator:

@@ -240,6 +240,20 @@ def test_image_messages_do_not_alternate() -> None:
     assert plan(stored(first), back_off).status is None
 
 
+def test_that_a_pod_waits_is_not_written_while_it_is_new() -> None:
+    made = decide(stored(), Observed(), SETTINGS, NOW)
+    job, there = stored(made.status), Observed(child(), (pod(),))
+    plan = decide(job, there, SETTINGS, NOW)
+    assert plan.status is None
+    assert plan.again_after_s == 1.0
+    plan = decide(job, there, SETTINGS, NOW + timedelta(seconds=1))
+    assert plan.status is not None
+    assert plan.status["reason"] == reasons.POD_PENDING
+    later = decide(job, Observed(child(), (running(),)), SETTINGS, NOW)
+    assert later.status is not None
+    assert later.status["reason"] == reasons.TRAINING
+
+
 def test_progress_stays_between_scrapes_and_falls_back_with_the_pod() -> None:
     known = plan(stored(), CASES["training"]).status
     unscraped = Observed(child(), (running(),))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedtune_api import contract
 from embedtune_api.contract import Metric
 from embedtune_api.status import Progress
-from embedtune_operator.scrape import BadMetrics, Scraper, progress_of
+from embedtune_operator.scrape import TOLD_A_SECOND, BadMetrics, Scraper, progress_of
 from tests.operator.objects import UID, running
 
 
@@ -81,9 +81,37 @@ async def test_a_change_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as session:
         await scraper.once(session, [there, gone])
         await scraper.once(session, [there, gone])
+        telling = asyncio.create_task(scraper.tell())
+        await asyncio.sleep(3 / TOLD_A_SECOND)
+        telling.cancel()
         assert told == [UID]
         assert [p.percent for p in scraper.progress.values()] == [25]
         await scraper.once(session, [])
     assert scraper.progress == {}
     await runner.cleanup()
     await asyncio.sleep(0)
+
+
+async def test_however_many_change_only_so_many_a_second_are_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    told: list[str] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(told) == 50:
+            enough.set()
+            await asyncio.Event().wait()
+
+    scraper = Scraper(interval_s=5, on_change=told.append)
+    for number in range(50):
+        scraper.changed(f"uid-{number}")
+    scraper.changed("uid-3")
+    monkeypatch.setattr("embedtune_operator.scrape.asyncio.sleep", sleep)
+    telling = asyncio.create_task(scraper.tell())
+    await enough.wait()
+    telling.cancel()
+    assert told == [f"uid-{number}" for number in range(50)], "each once, in their order"
+    assert sum(slept) == pytest.approx(50 / TOLD_A_SECOND)

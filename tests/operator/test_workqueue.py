@@ -49,6 +49,22 @@ async def test_many_additions_are_one_pass_and_one_more_if_made_meanwhile() -> N
         assert began == ["a", "a"]
 
 
+async def test_what_is_urgent_goes_first_and_all_others_in_their_order() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        done.append(key)
+
+    queue = WorkQueue(work)
+    for key in ("old", "older", "new", "newer"):
+        queue.add(key, urgent=key.startswith("new"))
+    queue.open()
+    task = asyncio.create_task(queue.run(1))
+    await until(lambda: len(done) == 4)
+    task.cancel()
+    assert done == ["new", "newer", "old", "older"]
+
+
 async def test_keys_are_worked_on_side_by_side() -> None:
     busy: set[str] = set()
     together = asyncio.Event()

@@ -58,11 +58,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, patch]
+  verbs: [create]
 # of jobs with several nodes, which find each other by it
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, patch]
+  verbs: [create]
 # of jobs in Kueue's queues: one that is suspended by its user must not be let in
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
