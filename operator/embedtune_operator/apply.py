@@ -73,14 +73,15 @@ class Applier:
         group, plural = CHILD_KINDS[manifest["kind"]]
         kind = f"{group}/namespaces/{meta['namespace']}/{plural}"
         is_job = manifest["kind"] == "Job"
+        made: JsonObject | None
         try:
-            answer = await self._client.create(kind, manifest)
+            made = await self._client.create(kind, manifest)
         except AlreadyExists:
-            # its name has the job's uid, so it is the job's; it may be of an operator with other
-            # settings, and what matters cannot be changed then, and need not be
-            answer = await self._client.get(f"{kind}/{meta['name']}") if is_job else None
-        if is_job and answer is not None:
-            self._cache.put_child(ChildJob.of(answer))
+            # its name has the job's uid, so it is the job's; one that was made by an operator with
+            # other settings could not be changed into this, and need not be
+            made = await self._client.get(f"{kind}/{meta['name']}") if is_job else None
+        if is_job and made is not None:
+            self._cache.put_child(ChildJob.of(made))
 
     async def patch_child(self, child: ChildJob, patch: JsonObject) -> None:
         """Change the child Job; one that has gone needs no change."""
