@@ -196,6 +196,6 @@ def in_words(method: str, path: str, body: bytes) -> str:
     if plural == "finetunejobs" and method == "PATCH":
         there = "on" if document["metadata"].get("finalizers") else "off"
         return f"finalizer {there}"
-    changed = document.get("spec", {}) if "apiVersion" not in document else {}
-    which = f" {', '.join(changed)}" if changed else ""
-    return f"{'change' if changed else method.lower()} {plural}{which}"
+    if method == "PATCH":
+        return f"change {plural} {', '.join(document['spec'])}"
+    return f"{method.lower()} {plural}"

@@ -27,7 +27,7 @@ async def test_some_writes_of_a_life(lab: Lab) -> None:
     async with lab.shared([LIFE]):
         writes = lab.calm[LIFE].writes
         assert [writes[n] for n in STATUS_AND_CHILD] == [
-            "patch jobs",
+            "post jobs",
             "status Created",
             "status BadData",
         ]
@@ -76,5 +76,5 @@ def test_writes_are_told_apart() -> None:
         in_words("POST", "/api/v1/namespaces/a/events", b'{"reason": "Created"}') == "event Created"
     )
     child = "/apis/batch/v1/namespaces/a/jobs/tune-1"
-    assert in_words("PATCH", child, b'{"apiVersion": "batch/v1"}') == "patch jobs"
+    assert in_words("POST", "/apis/batch/v1/namespaces/a/jobs", b"{}") == "post jobs"
     assert in_words("PATCH", child, b'{"spec": {"suspend": true}}') == "change jobs suspend"

@@ -129,7 +129,7 @@ def test_metrics(operator: OperatorProcess, ns: Namespace) -> None:
         'embedtune_jobs{reason="Succeeded",state="Complete"}',
         'embedtune_watch_age_seconds{kind="Pod",namespace=""}',
         'embedtune_api_calls_total{code="200",verb="WATCH"}',
-        'embedtune_api_calls_total{code="201",verb="PATCH"}',
+        'embedtune_api_calls_total{code="201",verb="POST"}',
         "embedtune_seen_to_child_seconds_count",
         "embedtune_finished_to_status_seconds_count",
         "embedtune_reconcile_seconds_count",
