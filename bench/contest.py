@@ -241,6 +241,9 @@ def _first(make: Callable[[], System], options: argparse.Namespace) -> Start:
 
 def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
     """In this process."""
+    # as by default in Python 3.11; the workers of a forkserver's child would be the forkserver's,
+    # and what they take of the processors that of others
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(options.threads)
     system = make()
     gc.collect()

@@ -57,6 +57,7 @@ def failures_of(child: ChildJob | None, pods: Sequence[Pod]) -> list[LastFailure
         taken = by_deadline or child.suspended_away(pod)
         if failure is not None and not (taken and failure.reason == reasons.POD_DELETED):
             found.append((pod, failure))
+    found = [(pod, failure) for pod, failure in found if not _made_room(failure)]
     newest = {pod.index: pod.id.uid for pod in pods}
     lost = {pod.id.uid for pod, failure in found if _has_lost_a_peer(failure)}
     if len(newest) == child.nodes and lost >= set(newest.values()):
@@ -82,6 +83,11 @@ def _causes(found: Sequence[tuple[Pod, LastFailure]]) -> list[LastFailure]:
 def _has_lost_a_peer(failure: LastFailure) -> bool:
     """Whether a pod ended well by itself, since another of its job had ended."""
     return failure.reason == reasons.PEER_LOST and failure.exit_code == ExitCode.INTERRUPTED
+
+
+def _made_room(failure: LastFailure) -> bool:
+    """Whether a pod ended by itself so that another can train with it."""
+    return failure.reason == reasons.REGROUPED and failure.exit_code == ExitCode.INTERRUPTED
 
 
 def _went_together(pod: Pod, failure: LastFailure, other: Pod, earlier: LastFailure) -> bool:

@@ -46,11 +46,11 @@ CHECKS: tuple[Check, ...] = (
     queued,
     resuming,
     pod_deleted,
+    training,
     missing_config,
     image_missing,
     unschedulable,
     pod_pending,
-    training,
     between_attempts,
     no_pod,
 )

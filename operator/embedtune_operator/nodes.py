@@ -57,6 +57,8 @@ def met(template: JsonObject, job: FineTuneJob, child: str) -> JsonObject:
         contract.ENV_NODES: str(nodes),
         contract.ENV_RENDEZVOUS: f"{child}-0.{subdomain}:{contract.RENDEZVOUS_PORT}",
     }
+    if job.spec.parallelism.min_nodes is not None:
+        values[contract.ENV_MIN_NODES] = str(job.spec.parallelism.least)
     own = [{"name": name, "value": value} for name, value in values.items()]
     containers = [
         container | {"env": [*container["env"], *own]}

@@ -95,11 +95,14 @@ def pod_pending(scene: Scene) -> Finding | None:
 
 
 def training(scene: Scene) -> Finding | None:
-    """The trainer runs, on all nodes."""
-    if len(scene.going) < scene.nodes:
+    """The trainer runs, on as many nodes as it needs."""
+    pods = scene.trains
+    if not pods:
         return None
-    name = scene.going[0].id.name
-    where = f"pod {name}" if scene.nodes == 1 else f"{scene.nodes} pods, the first of them {name}"
+    where = f"pod {pods[0].id.name}"
+    if scene.nodes > 1:
+        of_all = f" of {scene.nodes}" if len(pods) < scene.nodes else ""
+        where = f"{len(pods)}{of_all} pods, the first of them {pods[0].id.name}"
     return Finding("Running", reasons.TRAINING, f"the trainer runs in {where}", running=True)
 
 

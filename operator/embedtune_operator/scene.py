@@ -47,8 +47,15 @@ class Scene:
 
     @property
     def nodes(self) -> int:
-        """How many pods train together."""
+        """How many pods train together, or are to."""
         return self.job.spec.parallelism.nodes
+
+    @property
+    def trains(self) -> tuple[Pod, ...]:
+        """The pods that run, by node; empty while they are too few, or the first is not there."""
+        running = tuple(pod for pod in self.going if pod.running)
+        enough = len(running) >= self.job.spec.parallelism.least
+        return running if enough and running[0].first else ()
 
     @property
     def going(self) -> tuple[Pod, ...]:

@@ -141,6 +141,7 @@ ACCEPTED = [
     Case("spec.runPolicy", {"ttlSecondsAfterFinished": 0, "ttlPolicy": "job"}),
     Case("spec.suspend", True),
     Case("spec.parallelism", {"nodes": 4, "processesPerNode": 8}),
+    Case("spec.parallelism", {"nodes": 4, "minNodes": 2}),
     Case(
         "spec",
         {**MINIMAL["spec"], "parallelism": {"nodes": 100}, "training": {"batchSize": "auto"}},
@@ -294,7 +295,8 @@ REFUSED = [
     Case("spec.parallelism", {"nodes": 0}, "spec.parallelism.nodes"),
     Case("spec.parallelism", {"nodes": 101}, "spec.parallelism.nodes"),
     Case("spec.parallelism", {"processesPerNode": 0}, "spec.parallelism.processesPerNode"),
-    Case("spec.parallelism", {"minNodes": 1}, "spec.parallelism.minNodes"),
+    Case("spec.parallelism", {"minNodes": 0}, "spec.parallelism.minNodes"),
+    Case("spec.parallelism", {"nodes": 2, "minNodes": 3}, "at most parallelism.nodes"),
     Case("spec.parallelism", {"nodes": 65}, "so that each process has a row"),
     Case("spec.parallelism", {"nodes": 9, "processesPerNode": 8}, "so that each process has a row"),
     Case("spec.output.retain", "no", "spec.output.retain"),

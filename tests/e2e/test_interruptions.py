@@ -64,6 +64,46 @@ def test_the_other_replica_goes_on_when_the_one_that_works_is_gone(
     assert len(user.get("jobs")["items"]) == len(user.pods("handed")) == 1
 
 
+def test_storage_gone_for_a_minute_stops_no_training(user: User, questions: Rows) -> None:
+    """Checkpoints wait for it to come back, in the background."""
+
+    def storage(replicas: int) -> None:
+        deployment = ("deployment/minio", "-n", "minio")
+        user.site.kubectl("scale", *deployment, f"--replicas={replicas}")
+        user.site.kubectl("rollout", "status", *deployment, "--timeout=120s")
+
+    often = {"backoffLimit": 0, "checkpoints": {"everySteps": 5}}
+    user.apply("stormy", user.data(questions[:200]), training=LONG, runPolicy=often)
+    begun = user.wait("stormy", training)["progress"]["step"]
+    storage(0)
+    try:
+        time.sleep(60)
+        assert user.status("stormy")["progress"]["step"] > begun
+    finally:
+        storage(1)
+    status = user.finish("stormy")
+    assert (status["state"], status.get("restarts", 0)) == ("Complete", 0)
+    assert "manifest.json" in user.objects_in_s3("stormy")
+
+
+def test_a_drained_nodes_job_goes_on_when_there_is_a_node_again(
+    user: User, questions: Rows
+) -> None:
+    user.apply("drained", user.data(questions[:200]), training=LONG, runPolicy={"backoffLimit": 0})
+    user.wait("drained", training)
+    (pod,) = user.pods("drained")
+    node, first = pod["spec"]["nodeName"], pod["metadata"]["name"]
+    mine = "--pod-selector=embedtune.dev/job-name=drained"
+    try:
+        user.site.kubectl("drain", node, mine, "--delete-emptydir-data", "--timeout=120s")
+        user.wait("drained", lambda s: s.get("reason") == "Unschedulable")
+    finally:
+        user.site.kubectl("uncordon", node)
+    status = user.finish("drained")
+    assert status["state"] == "Complete"
+    assert (status["lastFailure"]["reason"], status["lastFailure"]["podName"]) == ("Evicted", first)
+
+
 def test_a_deleted_job_takes_its_children_along(user: User, questions: Rows) -> None:
     user.apply("gone", user.data(questions), training=LONG)
     user.wait("gone", training)

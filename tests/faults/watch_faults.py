@@ -123,49 +123,53 @@ class Collapsed(Delayed):
             reader.cancel()
 
 
-class Gone(WatchFault):
+class Breaking(WatchFault):
+    """Each watch is as it should be for AFTER events."""
+
+    async def stream(self, plural: str, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        for _ in range(AFTER):
+            line = await source.readline()
+            if not line:
+                return
+            yield line
+        async for line in self.broken(source):
+            yield line
+
+    def broken(self, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        """What is delivered from then on."""
+        raise NotImplementedError
+
+
+class Gone(Breaking):
     """Each watch ends with 410 after a few events."""
 
     name = "ended with 410 Gone"
 
-    async def stream(self, plural: str, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-        count = 0
-        async for line in source:
-            yield line
-            count += 1
-            if count == AFTER:
-                status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": 410}
-                status |= {"status": "Failure", "reason": "Expired", "message": "too old"}
-                yield json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
-                return
+    async def broken(self, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": 410}
+        status |= {"status": "Failure", "reason": "Expired", "message": "too old"}
+        yield json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
 
 
-class Cut(WatchFault):
+class Cut(Breaking):
     """Each watch is reset in the middle of a line after a few events."""
 
     name = "reset in mid-line"
 
-    async def stream(self, plural: str, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-        count = 0
-        async for line in source:
-            count += 1
-            if count > AFTER:
-                yield line[: len(line) // 2]
-                raise Broken
-            yield line
+    async def broken(self, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        line = await source.readline()
+        yield line[: len(line) // 2]
+        raise Broken
 
 
-class Stalled(WatchFault):
+class Stalled(Breaking):
     """Each watch falls silent after a few events, and is never closed."""
 
     name = "stalled silently"
 
-    async def stream(self, plural: str, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-        count = 0
+    async def broken(self, source: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         async for line in source:
-            count += 1
-            if count > AFTER:
-                await asyncio.sleep(60)
+            await asyncio.sleep(60)
             yield line
 
 

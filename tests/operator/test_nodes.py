@@ -95,6 +95,46 @@ def test_it_runs_when_all_pods_do() -> None:
         assert said(case)["state"] == "Pending", case
 
 
+FEWER: dict[str, Any] = {"parallelism": {"nodes": 2, "minNodes": 1}}
+
+
+def said_of_fewer(case: str) -> Any:
+    found = plan(stored_job(**FEWER), CASES[case]).status
+    assert found is not None
+    return found
+
+
+def test_where_some_may_be_missing_it_runs_without_them() -> None:
+    for case in ("one-seen", "one-starting", "one-unschedulable"):
+        status = said_of_fewer(case)
+        assert status["state"] == "Running", case
+        assert "1 of 2 pods" in condition(status, "Running")["message"]
+    first = Observed(
+        two_child(), (at(0, pod(node="", conditions=[UNSCHEDULABLE])), at(1, running()))
+    )
+    found = plan(stored_job(**FEWER), first).status
+    assert found is not None
+    assert found["reason"] == "Unschedulable", "nothing begins without the first one"
+
+
+def test_pods_that_make_room_for_a_late_one_have_not_failed() -> None:
+    made_room = {"version": 1, "failure": {"reason": "Regrouped", "message": "one has come"}}
+    pods = (at(0, ended(81, json.dumps(made_room))), at(1, PEER), at(2, running()))
+    three = {"parallelism": {"nodes": 3, "minNodes": 2}}
+    before = plan(
+        stored_job(**three), Observed(two_child(), (at(0, running()), at(1, running())))
+    ).status
+    found = plan(stored_job(before, **three), Observed(child(spec={"completions": 3}), pods)).status
+    assert found is not None
+    assert (found["reason"], found["restarts"]) == ("Retrying", 0)
+    assert "lastFailure" not in found
+
+
+def test_the_pods_are_told_how_few_may_train() -> None:
+    assert variables(made(**FEWER))["EMBEDTUNE_MIN_NODES"] == "1"
+    assert "EMBEDTUNE_MIN_NODES" not in variables(made(**TWO))
+
+
 def test_what_holds_one_up_is_told_with_its_number() -> None:
     status = said("one-unschedulable")
     assert status["reason"] == "Unschedulable"

@@ -97,6 +97,31 @@ def test_two_nodes_from_apply_to_result(operator: OperatorProcess, ns: Namespace
     eventually(complete, what="the Job is complete")
 
 
+def test_one_trains_alone_and_makes_room_for_the_other(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    ns.submit(parallelism={"nodes": 2, "minNodes": 1}, runPolicy={"backoffLimit": 0})
+    first, second = (pods(ns)[n]["metadata"]["name"] for n in (0, 1))
+    ns.bind(first)
+    ns.run(first)
+    status = ns.wait_reason("Training")
+    assert "1 of 2 pods" in condition(status, "Running")["message"]
+    ns.bind(second)
+    ns.run(second)
+    came = {"reason": "Regrouped", "message": "a node has come"}
+    ns.end(first, 81, json.dumps({"version": 1, "failure": came}))
+    ns.wait_reason("Retrying")
+    again = pods(ns, first)[0]["metadata"]["name"]
+    ns.bind(again)
+    ns.run(again)
+    status = ns.wait_reason("Training")
+    assert "runs in 2 pods" in condition(status, "Running")["message"]
+    assert status["restarts"] == 0
+    assert "lastFailure" not in status
+    ns.end(again, 0, ns.result())
+    assert ns.wait_reason("Succeeded")["restarts"] == 0
+
+
 def test_one_failed_pod_restarts_both_and_counts_once(
     operator: OperatorProcess, ns: Namespace
 ) -> None:

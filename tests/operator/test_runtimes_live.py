@@ -1,5 +1,6 @@
 """Runtimes on a real API server: what waits for one goes on, and what has begun stays as it was."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,6 +119,36 @@ def test_two_defaults_are_named_until_one_is_left(operator: OperatorProcess, ns:
     ns.delete("finetuneruntimes", "one")
     assert container(ns.child())["image"] == "trainer:by-runtime"
     eventually(lambda: ns.status().get("runtime", {}).get("name") == "two", what="the other one")
+
+
+@pytest.fixture
+def nested() -> Iterator[JsonObject]:
+    """As deep as the API server takes it, which is too deep for Python's usual limit."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(30_000)
+    found: JsonObject = {}
+    for _ in range(9_900):
+        found = {"a": found}
+    yield found
+    while found:  # or its end would recurse, too
+        found = found.pop("a", {})
+    sys.setrecursionlimit(usual)
+
+
+def test_one_that_is_nested_without_end_is_its_users_trouble_alone(
+    operator: OperatorProcess, ns: Namespace, nested: JsonObject
+) -> None:
+    make(ns, "deep", affinity=nested)
+    ns.submit("by-it", runtime={"name": "deep"})
+    assert (
+        "nested too deeply"
+        in condition(ns.wait_reason("RuntimeInvalid", "by-it"), "Stalled")["message"]
+    )
+    ns.submit()
+    ns.end(ns.start_training(), 0, ns.result())
+    ns.wait_reason("Succeeded")
+    ns.delete("finetuneruntimes", "deep")
+    ns.wait_reason("RuntimeNotFound", "by-it")
 
 
 def test_what_is_applied_together_was_never_missing(

@@ -10,7 +10,7 @@ import pytest
 
 from embedtune_trainer import meeting
 from embedtune_trainer.errors import BadSpec, PeerLost
-from embedtune_trainer.meeting import Fellows, Place, meet
+from embedtune_trainer.meeting import Fellows, Patience, Place, meet
 
 
 @pytest.fixture
@@ -28,31 +28,36 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def place(node: int, port: int, nodes: int = 3) -> Place:
-    return Place(node, nodes, "127.0.0.1", port)
+def place(node: int, port: int, nodes: int = 3, least: int | None = None) -> Place:
+    return Place(node, nodes, least or nodes, "127.0.0.1", port)
 
 
 def all_meet(threads: ThreadPoolExecutor, port: int, nodes: int = 3) -> list[Fellows]:
-    coming = [threads.submit(meet, place(n, port, nodes), 10) for n in reversed(range(nodes))]
+    coming = [
+        threads.submit(meet, place(n, port, nodes), Patience(10)) for n in reversed(range(nodes))
+    ]
     return [future.result(10) for future in reversed(coming)]
 
 
 def heard(fellows: Fellows) -> Event:
     event = Event()
-    fellows.watch(event.set)
+    fellows.watch(event.set, event.clear)
     return event
 
 
 def test_all_meet_under_one_name(threads: ThreadPoolExecutor, port: int) -> None:
     first, *others = all_meet(threads, port)
-    assert {other.generation for other in others} == {first.generation}
-    assert {(other.host, other.port) for other in others} == {("127.0.0.1", first.port)}
+    assert {other.meeting.generation for other in others} == {first.meeting.generation}
+    assert {(other.meeting.host, other.meeting.port) for other in others} == {
+        ("127.0.0.1", first.meeting.port)
+    }
+    assert [f.meeting.rank for f in (first, *others)] == [0, 1, 2]
     for fellows in (first, *others):
         fellows.leave(well=True)
 
 
 def test_none_begins_without_the_others(threads: ThreadPoolExecutor, port: int) -> None:
-    coming = [threads.submit(meet, place(n, port), 0.6) for n in (0, 1)]
+    coming = [threads.submit(meet, place(n, port), Patience(0.6)) for n in (0, 1)]
     with pytest.raises(PeerLost, match=r"of 3 nodes these did not come within 1 s: 2"):
         coming[0].result(10)
     with pytest.raises(PeerLost, match="node 1 of 3 has waited 1 s"):
@@ -60,10 +65,10 @@ def test_none_begins_without_the_others(threads: ThreadPoolExecutor, port: int) 
 
 
 def test_the_first_one_may_come_last(threads: ThreadPoolExecutor, port: int) -> None:
-    second = threads.submit(meet, place(1, port, 2), 10)
+    second = threads.submit(meet, place(1, port, 2), Patience(10))
     time.sleep(0.2)
-    first = threads.submit(meet, place(0, port, 2), 10)
-    assert first.result(10).generation == second.result(10).generation
+    first = threads.submit(meet, place(0, port, 2), Patience(10))
+    assert first.result(10).meeting.generation == second.result(10).meeting.generation
 
 
 @pytest.mark.parametrize("goer", [0, 2])
@@ -113,29 +118,29 @@ def test_one_that_comes_anew_waits_for_the_next_meeting(
     threads: ThreadPoolExecutor, port: int
 ) -> None:
     first, *_ = all_meet(threads, port)
-    anew: Future[Fellows] = threads.submit(meet, place(1, port), 10)
+    anew: Future[Fellows] = threads.submit(meet, place(1, port), Patience(10))
     time.sleep(0.3)
     assert not anew.done(), "it has got into a meeting that was over"
     first.leave(well=False)
-    again = [threads.submit(meet, place(n, port), 10) for n in (0, 2)]
-    found = {future.result(10).generation for future in (anew, *again)}
+    again = [threads.submit(meet, place(n, port), Patience(10)) for n in (0, 2)]
+    found = {future.result(10).meeting.generation for future in (anew, *again)}
     assert len(found) == 1
-    assert first.generation not in found
+    assert first.meeting.generation not in found
 
 
 def test_one_that_died_while_it_waited_is_not_counted(
     threads: ThreadPoolExecutor, port: int
 ) -> None:
-    first = threads.submit(meet, place(0, port), 10)
+    first = threads.submit(meet, place(0, port), Patience(10))
     time.sleep(0.2)
     for said in (f"127.0.0.1:{port} 1\n", f"127.0.0.1:{port} 9\n", "someone:1 2\n", "GET /\n"):
         with socket.create_connection(("127.0.0.1", port)) as gone:
             gone.sendall(said.encode())
-    second = threads.submit(meet, place(2, port), 10)
+    second = threads.submit(meet, place(2, port), Patience(10))
     time.sleep(0.3)
     assert not first.done()
-    last = threads.submit(meet, place(1, port), 10)
-    assert len({future.result(10).generation for future in (first, second, last)}) == 1
+    last = threads.submit(meet, place(1, port), Patience(10))
+    assert len({future.result(10).meeting.generation for future in (first, second, last)}) == 1
 
 
 def test_the_place_is_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +151,80 @@ def test_the_place_is_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadSpec, match="EMBEDTUNE_RENDEZVOUS"):
         Place.of_environment()
     monkeypatch.setenv("EMBEDTUNE_RENDEZVOUS", "tune-1-0.ftj-tune-1:29400")
-    assert Place.of_environment() == Place(1, 2, "tune-1-0.ftj-tune-1", 29400)
+    assert Place.of_environment() == Place(1, 2, 2, "tune-1-0.ftj-tune-1", 29400)
+    monkeypatch.setenv("EMBEDTUNE_MIN_NODES", "1")
+    assert Place.of_environment() == Place(1, 2, 1, "tune-1-0.ftj-tune-1", 29400)
+
+
+SOON = Patience(wait_s=10, gather_s=0.3, stay_s=0.5)
+
+
+def some_meet(threads: ThreadPoolExecutor, port: int, *numbers: int) -> list[Fellows]:
+    """Of four nodes, of which two are enough."""
+    coming = [threads.submit(meet, place(n, port, 4, 2), SOON) for n in numbers]
+    return [future.result(10) for future in coming]
+
+
+def told(first: Fellows) -> tuple[Event, Event]:
+    """What it will hear: that one has come, that one is lost."""
+    come, lost = Event(), Event()
+    first.watch(lost.set, come.set)
+    return come, lost
+
+
+def test_enough_begin_without_those_that_do_not_come(
+    threads: ThreadPoolExecutor, port: int
+) -> None:
+    met = some_meet(threads, port, 0, 3, 1)
+    assert [(f.meeting.rank, f.meeting.nodes) for f in met] == [(0, 3), (2, 3), (1, 3)]
+    assert len({f.meeting.generation for f in met}) == 1
+    for fellows in met:
+        fellows.leave(well=True)
+
+
+def test_too_few_do_not_begin(threads: ThreadPoolExecutor, port: int) -> None:
+    coming = threads.submit(meet, place(0, port, 4, 2), Patience(1, 0.1, 0.5))
+    with pytest.raises(PeerLost, match=r"of 4 nodes these did not come within 1 s: 1, 2, 3"):
+        coming.result(10)
+
+
+def test_the_first_may_begin_alone(threads: ThreadPoolExecutor, port: int) -> None:
+    first = threads.submit(meet, place(0, port, 4, 1), SOON).result(10)
+    assert (first.meeting.rank, first.meeting.nodes) == (0, 1)
+    lost = heard(first)
+    first.leave(well=True)
+    assert not lost.is_set()
+
+
+def test_one_that_comes_later_is_let_in_after_a_while(
+    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
+    met = some_meet(threads, port, 0, 3)
+    began = time.monotonic()
+    come, lost = told(met[0])
+    late: Future[Fellows] = threads.submit(meet, place(1, port, 4, 2), SOON)
+    assert come.wait(5)
+    assert time.monotonic() - began > 0.4, "those that train are left alone for a while"
+    assert not late.done()
+    assert not lost.is_set()
+    for fellows in met:
+        fellows.leave(well=False)
+    again = some_meet(threads, port, 0, 3)
+    assert late.result(10).meeting.generation == again[0].meeting.generation
+    assert {f.meeting.nodes for f in again} == {3}
+
+
+def test_nobody_is_let_in_for_one_that_came_and_went(
+    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
+    met = some_meet(threads, port, 0, 3)
+    come, lost = told(met[0])
+    with socket.create_connection(("127.0.0.1", port)) as gone:
+        gone.sendall(f"127.0.0.1:{port} 1\n".encode())
+    time.sleep(1)
+    assert not come.is_set()
+    assert not lost.is_set()
+    met[1].leave(well=False)
+    assert lost.wait(5)

@@ -25,8 +25,8 @@ waits for the host to start its work: on an H200 BERT-base was fastest with the 
 PART_BUDGET = {"cpu": 4096, "cuda": 262_144}
 """Most padded tokens that are encoded at a time, or patches of 8 x 8 pixels.
 
-A CPU is fastest with what stays near its cache: on two cores 4,096 tokens at a time took MiniLM .75
-of the time that 65,536 took, and 10 images of 160 x 160 pixels MobileNetV2 .35 of that of 128.
+A CPU is fastest with what stays near its cache: on two cores long texts take MiniLM .84 of the time
+of whole batches, and images of 160 x 160 pixels MobileNetV2 .28 (bench/parts.py).
 """
 AT_A_TIME: Final = 256
 """Rows that are encoded at a time, unless they are long."""

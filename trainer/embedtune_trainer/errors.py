@@ -109,6 +109,12 @@ class PeerStopped(Interrupted):
     reason = reasons.PEER_LOST
 
 
+class Regrouped(Interrupted):
+    """Stopped, so that a node that has come since can train with the others."""
+
+    reason = reasons.REGROUPED
+
+
 class PeerLost(RetryableError):
     """Another process of the training has ended, and this one cannot go on without it."""
 

@@ -22,10 +22,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from embedtune_api.contract import TERMINATION_LOG, ExitCode
-from embedtune_trainer.errors import Interrupted, PeerLost, TrainerError
+from embedtune_trainer.errors import Interrupted, PeerLost, Regrouped, TrainerError
 from embedtune_trainer.failures import ending_of
 from embedtune_trainer.machine import cpu_threads
-from embedtune_trainer.meeting import WAIT_S, Fellows, Place, meet
+from embedtune_trainer.meeting import Fellows, Meeting, Patience, Place, meet
 from embedtune_trainer.stopping import SAVING_GRACE_S
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ PARTING_S: Final = 5.0
 """Seconds that processes have to end by themselves once another node is gone. Those of the first
 node have SAVING_GRACE_S: the other may have gone since it was told to stop, and then the checkpoint
 is being written."""
-ENV_WAIT: Final = "EMBEDTUNE_MEETING_WAIT_S"
-"""meeting.WAIT_S, for tests."""
+ENV_PATIENCE: Final = "EMBEDTUNE_MEETING_PATIENCE_S"
+"""meeting.Patience, three numbers with commas between them; for tests."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = Place.of_environment()
             if place is None:
                 return _run(argv)
-            fellows = meet(place, float(os.environ.get(ENV_WAIT, WAIT_S)))
+            given = os.environ.get(ENV_PATIENCE)
+            fellows = meet(place, Patience(*map(float, given.split(","))) if given else None)
             return _run_with(fellows, place, argv)
     except TrainerError as error:
         return _end(error, argv)
@@ -60,10 +61,11 @@ def _run_with(fellows: Fellows, place: Place, argv: list[str]) -> int:
 
     Raises:
         PeerLost: another node is gone, and nothing had failed here before.
+        Regrouped: a node has come, and these have ended to meet it.
     """
     from torch.distributed import DistError
 
-    ended = Event()
+    ended, has_come = Event(), Event()
     cut_off: list[float] = []
 
     def part() -> None:
@@ -71,24 +73,34 @@ def _run_with(fellows: Fellows, place: Place, argv: list[str]) -> int:
             cut_off.append(time.time())
             _kill_children()
 
-    fellows.watch(part)
+    def make_room() -> None:
+        has_come.set()
+        os.kill(os.getpid(), SIGTERM)  # torchrun's: all nodes' processes stop at the same step
+
+    fellows.watch(part, make_room)
     code: int = ExitCode.INTERNAL_ERROR
     try:
-        code = _run([*_meant_for(fellows, place), *argv], cut_off)
+        code = _run([*_meant_for(fellows.meeting), *argv], cut_off)
     except DistError as error:  # torchrun's store, if a node goes as soon as they have met
         raise PeerLost(f"the nodes have met and then lost each other ({error})") from error
+    except Interrupted:  # torchrun had not begun
+        if not has_come.is_set():
+            raise
+        code = ExitCode.INTERRUPTED
     finally:
         ended.set()
         fellows.leave(well=code == ExitCode.DONE)
+    if has_come.is_set() and code == ExitCode.INTERRUPTED:
+        raise Regrouped("stopped at a checkpoint, since a node has come that was missing")
     return code
 
 
-def _meant_for(fellows: Fellows, place: Place) -> list[str]:
+def _meant_for(meeting: Meeting) -> list[str]:
     """Arguments of torchrun for a node."""
     return [
-        *("--nnodes", str(place.nodes), "--node-rank", str(place.node)),
-        *("--master-addr", fellows.host, "--master-port", str(fellows.port)),
-        *("--rdzv-id", fellows.generation, "--rdzv-conf", "timeout=120"),
+        *("--nnodes", str(meeting.nodes), "--node-rank", str(meeting.rank)),
+        *("--master-addr", meeting.host, "--master-port", str(meeting.port)),
+        *("--rdzv-id", meeting.generation, "--rdzv-conf", "timeout=120"),
     ]
 
 

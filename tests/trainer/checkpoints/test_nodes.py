@@ -14,8 +14,15 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from embedtune_api.contract import ENV_NODE, ENV_NODES, ENV_RENDEZVOUS, ExitCode, TrainResult
-from embedtune_trainer.launch import ENV_WAIT
+from embedtune_api.contract import (
+    ENV_MIN_NODES,
+    ENV_NODE,
+    ENV_NODES,
+    ENV_RENDEZVOUS,
+    ExitCode,
+    TrainResult,
+)
+from embedtune_trainer.launch import ENV_PATIENCE
 from tests.trainer import tiny
 from tests.trainer.checkpoints.kill import newest, weights
 from tests.trainer.checkpoints.kinds import put_out
@@ -53,6 +60,7 @@ class Nodes:
     folder: Path
     job: dict[str, Any]
     wait_s: float = PATIENCE_S
+    least: int = 2
     started: list[Node] = field(default_factory=list)
     port: int = 0
 
@@ -90,7 +98,8 @@ class Nodes:
                     ENV_NODES: "2",
                     ENV_NODE: str(number),
                     ENV_RENDEZVOUS: f"127.0.0.1:{self.port}",
-                    ENV_WAIT: str(self.wait_s),
+                    ENV_MIN_NODES: str(self.least),
+                    ENV_PATIENCE: f"{self.wait_s},1,1",
                 },
             )
         self.started.append(Node(process, log, last_word))
@@ -155,10 +164,39 @@ def test_two_nodes_give_what_one_process_gives(whole: Nodes) -> None:
     assert second.last_word.read_text() == "", "only the first node tells the result"
     assert first.said.count("published uri=") == 1
     assert "published uri=" not in second.said
-    there, here = ((root / MODEL).rglob("*.safetensors") for root in (alone(whole), whole.out))
-    for one, other in zip(sorted(there), sorted(here), strict=True):
-        expected, found = load_file(one), load_file(other)
-        assert max(float((found[n] - expected[n]).abs().max()) for n in expected) < 1e-6
+    assert most_apart(alone(whole), whole.out) < 1e-6
+
+
+def most_apart(one: Path, other: Path) -> float:
+    """The greatest difference of any two weights of two models."""
+    pairs = zip(
+        *(sorted((root / MODEL).rglob("*.safetensors")) for root in (one, other)), strict=True
+    )
+    apart = []
+    for first, second in pairs:
+        expected, found = load_file(first), load_file(second)
+        apart += [float((found[n] - expected[n]).abs().max()) for n in expected]
+    return max(apart)
+
+
+def test_one_that_comes_late_trains_with_the_first_from_a_checkpoint(
+    whole: Nodes, nodes: Nodes
+) -> None:
+    nodes.least = 1
+    first = nodes.start(0, "slow", 0, 6)
+    deadline = time.monotonic() + PATIENCE_S
+    while not newest(nodes.out):
+        assert time.monotonic() < deadline, first.said
+        time.sleep(0.05)
+    late = nodes.start(1)
+    assert first.wait() == ExitCode.INTERRUPTED, first.said
+    assert first.result.failure is not None
+    assert first.result.failure.reason == "Regrouped"
+    there = newest(nodes.out)
+    again = nodes.start(0)
+    assert ended(again, late) == [0, 0]
+    assert again.said.count(f"going on from a checkpoint step={there}") == 1
+    assert most_apart(whole.out, nodes.out) < 1e-6
 
 
 @pytest.mark.parametrize("victim", [0, 1])
