@@ -1,5 +1,6 @@
 """What the processes of a run say to each other, and what each of them has of its own."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from embedtune_api.contract import ENV_NODES, ExitCode
 from embedtune_trainer import launch
 from embedtune_trainer.checkpoints.files import hardware as checkpoint_hardware
 from embedtune_trainer.checkpoints.shared import from_main
@@ -32,6 +34,13 @@ STATE = {
     "none": torch.empty(0, 4),
     "rows": np.arange(5),
     "told": {"best": None, "waited": 2, "loss": float("inf")},
+}
+MODEL = {
+    "uri": "s3://models/tuned/search/tune/uid/",
+    "digest": "sha256:" + "ab" * 32,
+    "sizeBytes": 91_000_000,
+    "embeddingDim": 384,
+    "baseModel": "s3://bases/minilm",
 }
 
 
@@ -236,3 +245,26 @@ def test_what_the_first_process_has_is_not_fetched_again(tmp_path: Path) -> None
     assert beside.fetch_folder("s3://b/base", own / "model") == first / "model"
     assert store.fetched == ["s3://b/rows", "s3://b/base"]
     assert beside.fetch_file("s3://b/other", own / "data/2") == own / "data/2"
+
+
+@pytest.mark.parametrize(
+    ("last_word", "code"),
+    [
+        ("", ExitCode.INTERRUPTED),
+        ('{"version": 1, "failure": {"reason": "Interrupted", "message": "stopped"}}', 81),
+        (json.dumps({"version": 1, "model": MODEL}), ExitCode.DONE),
+    ],
+)
+def test_one_told_to_stop_that_has_put_its_model_in_place_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_word: str, code: int
+) -> None:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    def stopped(_arguments: object) -> None:
+        raise SignalException("told to stop", signal.SIGTERM)
+
+    monkeypatch.setattr("torch.distributed.run.run", stopped)
+    monkeypatch.delenv(ENV_NODES, raising=False)
+    said = tmp_path / "termination-log"
+    said.write_text(last_word)
+    assert launch.main(["-m", "embedtune_trainer", f"--termination-log={said}"]) == code

@@ -21,7 +21,7 @@ from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from embedtune_api.contract import TERMINATION_LOG, ExitCode
+from embedtune_api.contract import TERMINATION_LOG, ExitCode, TrainResult
 from embedtune_trainer.errors import Interrupted, PeerLost, Regrouped, TrainerError
 from embedtune_trainer.failures import ending_of
 from embedtune_trainer.machine import cpu_threads
@@ -131,7 +131,8 @@ def _run(argv: Sequence[str], cut_off: Sequence[float] = ()) -> int:
             raise PeerLost("another node is gone, and what waited for it was ended") from None
         return exit_code(error.failures)
     except SignalException:
-        return ExitCode.INTERRUPTED
+        # told to stop when the model was being put in its place, they have ended well all the same
+        return ExitCode.DONE if _has_result(_last_word(argv)) else ExitCode.INTERRUPTED
     return ExitCode.DONE
 
 
@@ -178,13 +179,26 @@ def _end(error: TrainerError, argv: Sequence[str]) -> int:
     """Leave the last word where the processes would have left theirs; the exit code."""
     from embedtune_trainer.runtime import write_result
 
+    ending = ending_of(error)
+    sys.stderr.write(f"embedtune: {ending.message}\n")
+    write_result(ending.result, _last_word(argv))
+    return ending.exit_code
+
+
+def _last_word(argv: Sequence[str]) -> Path:
+    """Where the processes leave theirs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG))
     path: Path = parser.parse_known_args(argv)[0].termination_log
-    ending = ending_of(error)
-    sys.stderr.write(f"embedtune: {ending.message}\n")
-    write_result(ending.result, path)
-    return ending.exit_code
+    return path
+
+
+def _has_result(last_word: Path) -> bool:
+    """Whether it says where the model is."""
+    try:
+        return TrainResult.model_validate_json(last_word.read_text()).model is not None
+    except (OSError, ValueError):
+        return False
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ with a dash. In the process of that rank, in the step of that number (from 1), o
     nan       its weights are numbers no more
     kill      SIGKILL to the process
     stop      SIGSTOP to the process, which hangs from then on
-    slow      each later step waits half a second
+    slow      each later step waits a second
 """
 
 import os
@@ -46,7 +46,7 @@ def arrange(what: str, fatal: int) -> None:
         elif step + 1 == fatal and what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if step + 1 > fatal:
-            time.sleep(0.5)
+            time.sleep(1.0 if what == "slow" else 0.5)
         return take(self, step, *arguments)
 
     Stepper.take = changed  # type: ignore[method-assign]

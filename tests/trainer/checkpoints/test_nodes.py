@@ -183,7 +183,7 @@ def test_one_that_comes_late_trains_with_the_first_from_a_checkpoint(
     whole: Nodes, nodes: Nodes
 ) -> None:
     nodes.least = 1
-    first = nodes.start(0, "slow", 0, 6)
+    first = nodes.start(0, "slow", 0, 2)
     deadline = time.monotonic() + PATIENCE_S
     while not newest(nodes.out):
         assert time.monotonic() < deadline, first.said
