@@ -54,6 +54,7 @@ class BenchPlane(ControlPlane):
 
     def __init__(self, folder: Path, options: Options, qps: int) -> None:
         super().__init__(folder, options=options)
+        self.supervisor.environment["GOGC"] = GOGC
         limits = (f"--kube-api-qps={qps}", f"--kube-api-burst={qps}")
         self._flags = {
             ETCD: (f"--quota-backend-bytes={8 << 30}",),
@@ -64,8 +65,7 @@ class BenchPlane(ControlPlane):
     def command(self, name: str) -> Command:
         """The command line of a component."""
         usual = super().command(name)
-        seldom = ("/usr/bin/env", f"GOGC={GOGC}")
-        return Command(usual.name, [*seldom, *usual.argv, *self._flags.get(name, ())])
+        return Command(usual.name, [*usual.argv, *self._flags.get(name, ())])
 
 
 class Cluster:
