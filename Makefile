@@ -16,16 +16,13 @@ help: ## This list
 demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (EXAMPLE=..., KUBECONTEXT=... REGISTRY=... for yours)
 	@$(PY) -m localdemo $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
+TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 test: .venv/.synced ## All tests; as root on Debian with the single-node cluster, else without what needs it
 	@$(PY) -m localcluster build
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(TWO_WORKERS)
 
-FAST := -m pytest -m "not cluster and not controlplane and not slow"
-NETWORKS := tests/trainer/embedder tests/trainer/hub tests/trainer/images
-test-fast: .venv/.synced ## The quick tests, which need no cluster, under 2 minutes: those of networks beside all others
-	@log=$$(mktemp); $(PY) $(FAST) -p no:cacheprovider $(NETWORKS) >$$log 2>&1 & networks=$$!; \
-	$(PY) $(FAST) tests $(addprefix --ignore=,$(NETWORKS)); others=$$?; \
-	wait $$networks; networks=$$?; cat $$log; rm $$log; exit $$((others | networks))
+test-fast: .venv/.synced ## The quick tests, which need no cluster, under 2 minutes
+	@$(PY) -m pytest $(TWO_WORKERS) -m "not cluster and not controlplane and not slow"
 
 faults: .venv/.synced ## Every fault at every write, all mutants of the CRD, outages of a minute: an hour at most
 	@$(PY) -m localcluster build

@@ -40,12 +40,19 @@ def _environment_restored() -> Iterator[None]:
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs less first, and skip what needs the kubelet where there is no root."""
+    """Run what needs less first, and skip what needs the kubelet where there is no root.
+
+    With two workers, the files that need no cluster are shared between them, and one worker takes
+    all that needs one, at the end: those tests wait more than they work, and some watch the clock.
+    """
     no_root = pytest.mark.skip(reason="needs the kubelet: run as root on Linux")
     for item in items:
         if item.get_closest_marker("cluster") and os.geteuid() != 0:
             item.add_marker(no_root)
+        group = "clusters" if _layer(item) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_layer)
 
 
