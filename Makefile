@@ -16,7 +16,7 @@ help: ## This list
 demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (EXAMPLE=..., KUBECONTEXT=... REGISTRY=... for yours)
 	@$(PY) -m localdemo $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
-TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO_WORKERS := -n 2 --no-loadscope-reorder
 test: .venv/.synced ## All tests; as root on Debian with the single-node cluster, else without what needs it
 	@$(PY) -m localcluster build
 	@$(PY) -m pytest $(TWO_WORKERS)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from localcluster.controlplane import ControlPlane
 from localcluster.tools import tool
@@ -40,26 +42,43 @@ def _environment_restored() -> Iterator[None]:
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs less first, and skip what needs the kubelet where there is no root.
+CLUSTERS = ("api", "chart", "operator", "faults", "cluster", "e2e")
+"""Folders whose tests need a control plane or the cluster, many of them."""
 
-    With two workers, the files that need no cluster are shared between them, and one worker takes
-    all that needs one, at the end: those tests wait more than they work, and some watch the clock.
+
+class Scheduling(LoadScopeScheduling):
+    """With two workers the files are shared between them, but one takes all that needs a cluster.
+
+    There is one cluster on a machine; and those tests wait more than they work, and some watch the
+    clock, so they come last, when the other worker has nothing more to do.
     """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "clusters" if file.split("/")[1] in CLUSTERS else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """See Scheduling."""
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs less first, and skip what needs the kubelet where there is no root."""
     no_root = pytest.mark.skip(reason="needs the kubelet: run as root on Linux")
     for item in items:
         if item.get_closest_marker("cluster") and os.geteuid() != 0:
             item.add_marker(no_root)
-        group = "clusters" if _layer(item) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_layer)
 
 
 def _layer(item: pytest.Item) -> int:
     if item.get_closest_marker("cluster"):
+        return 3
+    if item.get_closest_marker("controlplane"):
         return 2
-    return 1 if item.get_closest_marker("controlplane") else 0
+    return 1 if item.path.relative_to(ROOT / "tests").parts[0] in CLUSTERS else 0
 
 
 def kubectl_with(kubeconfig: Path) -> Kubectl:

@@ -184,7 +184,7 @@ def stage(kind, resident, **more):
         "calls": {},
         "verbs": {"watch": 9, "list": 60},
         "seconds": 60.0,
-        "cpu_s": {"embedtune": 1.0},
+        "cpu_s": {"embedtune": 1.0, "kube-apiserver": 2.0},
         "others_s": 0.0,
         "busy": 0.5,
         "peak_mib": {"embedtune": 200.0},
