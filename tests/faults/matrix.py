@@ -49,6 +49,8 @@ class Outcome:
     """Of the write, from 0; -1: not of one write."""
     wrong: str
     """Empty: nothing."""
+    missed: bool
+    """Whether there was no such write: what waits is told once it has waited, and it did not."""
     lost: tuple[str, ...]
     """Events that were not posted; they are hints and no state."""
     seconds: float
@@ -164,10 +166,8 @@ class Lab:
         except Exception as error:  # whatever breaks the play, the others go on
             wrong = f"{type(error).__name__}: {error}"
         wrong = wrong or _never_right(life) or self._unhandled(log)
-        if not wrong and not reached():
-            wrong = "there was no such write"
         lost = tuple(sorted(calm.events - _events(life)))
-        return Outcome(name, fault, number, wrong, lost, time.monotonic() - began)
+        return Outcome(name, fault, number, wrong, not reached(), lost, time.monotonic() - began)
 
     async def _namespace(self) -> tuple[Namespace, Life]:
         ns = Namespace(self._plane.client(), f"fault-{next(_numbers)}")

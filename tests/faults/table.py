@@ -12,15 +12,18 @@ HEAD = """\
 Written by `make faults` ([faults.md](faults.md) says what the words mean). `=`: the end was the
 same as without the fault, nothing was made twice, and what had ended stayed ended. `=*`: so it was,
 and an Event was not posted, since the operator was killed or refused between a status and its
-Event. Anything else is described below the tables.
+Event. `-`: there was no such write that time, since a pod's waiting is only told once it has waited
+for two seconds. Anything else is described below the tables.
 """
 
 
 def page(calm: Mapping[str, Calm], outcomes: Sequence[Outcome], seconds: float) -> str:
     """All of it, in Markdown."""
     wrong = [o for o in outcomes if o.wrong]
+    missed = sum(o.missed for o in outcomes)
     summary = (
-        f"{len(outcomes)} lives with a fault each, {len(wrong)} of them wrong, in {seconds:.0f} s."
+        f"{len(outcomes) - missed} lives with a fault each, {len(wrong)} of them wrong, and"
+        f" {missed} without the write that was to fail, in {seconds:.0f} s."
     )
     parts = [HEAD, summary, ""]
     for name, life in calm.items():
@@ -51,6 +54,8 @@ def _watches(names: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
 def _cell(outcome: Outcome) -> str:
     if outcome.wrong:
         return "**wrong**"
+    if outcome.missed:
+        return "-"
     return "=*" if outcome.lost else "="
 
 

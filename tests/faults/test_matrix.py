@@ -36,7 +36,7 @@ async def test_some_writes_of_a_life(lab: Lab) -> None:
             for number, fault in zip(STATUS_AND_CHILD, ANSWERS[-3:], strict=True)
         ]
     done += [await lab.killed(LIFE, number, KILLS[1]) for number in STATUS_AND_CHILD[1:]]
-    assert [outcome for outcome in done if outcome.wrong] == []
+    assert [outcome for outcome in done if outcome.wrong or outcome.missed] == []
 
 
 @pytest.mark.controlplane
