@@ -21,7 +21,7 @@ test: .venv/.synced ## All tests; as root on Debian with the single-node cluster
 	@$(PY) -m localcluster build
 	@$(PY) -m pytest $(TWO_WORKERS)
 
-test-fast: .venv/.synced ## The quick tests, which need no cluster, under 2 minutes
+test-fast: .venv/.synced ## The quick tests, which need no cluster, in 2 to 4 minutes
 	@$(PY) -m pytest $(TWO_WORKERS) -m "not cluster and not controlplane and not slow"
 
 faults: .venv/.synced ## Every fault at every write, all mutants of the CRD, outages of a minute: an hour at most
