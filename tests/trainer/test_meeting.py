@@ -10,7 +10,11 @@ import pytest
 
 from embedtune_trainer import meeting
 from embedtune_trainer.errors import BadSpec, PeerLost
-from embedtune_trainer.meeting import Fellows, Patience, Place, meet
+from embedtune_trainer.meeting import Fellows, meet
+from embedtune_trainer.reception import Patience, Place
+
+PATIENT = Patience(10)
+SHORT_OF_BREATH = Patience(wait_s=10, beat_s=0.05, silence_s=0.5)
 
 
 @pytest.fixture
@@ -32,10 +36,10 @@ def place(node: int, port: int, nodes: int = 3, least: int | None = None) -> Pla
     return Place(node, nodes, least or nodes, "127.0.0.1", port)
 
 
-def all_meet(threads: ThreadPoolExecutor, port: int, nodes: int = 3) -> list[Fellows]:
-    coming = [
-        threads.submit(meet, place(n, port, nodes), Patience(10)) for n in reversed(range(nodes))
-    ]
+def all_meet(
+    threads: ThreadPoolExecutor, port: int, nodes: int = 3, patience: Patience = PATIENT
+) -> list[Fellows]:
+    coming = [threads.submit(meet, place(n, port, nodes), patience) for n in reversed(range(nodes))]
     return [future.result(10) for future in reversed(coming)]
 
 
@@ -90,23 +94,15 @@ def test_a_farewell_is_no_loss(threads: ThreadPoolExecutor, port: int) -> None:
     assert not any(event.is_set() for event in told)
 
 
-def test_a_silent_one_is_gone(
-    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_one_is_gone(threads: ThreadPoolExecutor, port: int) -> None:
     """Its machine is, or the network to it: no connection ends."""
-    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
-    monkeypatch.setattr(meeting, "SILENCE_S", 0.5)
-    met = all_meet(threads, port)
+    met = all_meet(threads, port, patience=SHORT_OF_BREATH)
     told = [heard(fellows) for fellows in met[:2]]  # the third says nothing
     assert all(event.wait(5) for event in told)
 
 
-def test_who_breathes_stays(
-    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
-    monkeypatch.setattr(meeting, "SILENCE_S", 0.5)
-    met = all_meet(threads, port)
+def test_who_breathes_stays(threads: ThreadPoolExecutor, port: int) -> None:
+    met = all_meet(threads, port, patience=SHORT_OF_BREATH)
     told = [heard(fellows) for fellows in met]
     time.sleep(1.5)
     assert not any(event.is_set() for event in told)
@@ -156,7 +152,7 @@ def test_the_place_is_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Place.of_environment() == Place(1, 2, 1, "tune-1-0.ftj-tune-1", 29400)
 
 
-SOON = Patience(wait_s=10, gather_s=0.3, stay_s=0.5)
+SOON = Patience(wait_s=10, gather_s=0.3, stay_s=0.5, beat_s=0.05)
 
 
 def some_meet(threads: ThreadPoolExecutor, port: int, *numbers: int) -> list[Fellows]:
@@ -197,9 +193,8 @@ def test_the_first_may_begin_alone(threads: ThreadPoolExecutor, port: int) -> No
 
 
 def test_one_that_comes_later_is_let_in_after_a_while(
-    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
+    threads: ThreadPoolExecutor, port: int
 ) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
     met = some_meet(threads, port, 0, 3)
     began = time.monotonic()
     come, lost = told(met[0])
@@ -216,9 +211,8 @@ def test_one_that_comes_later_is_let_in_after_a_while(
 
 
 def test_nobody_is_let_in_for_one_that_came_and_went(
-    threads: ThreadPoolExecutor, port: int, monkeypatch: pytest.MonkeyPatch
+    threads: ThreadPoolExecutor, port: int
 ) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.05)
     met = some_meet(threads, port, 0, 3)
     come, lost = told(met[0])
     with socket.create_connection(("127.0.0.1", port)) as gone:

@@ -25,7 +25,8 @@ from embedtune_api.contract import TERMINATION_LOG, ExitCode, TrainResult
 from embedtune_trainer.errors import Interrupted, PeerLost, Regrouped, TrainerError
 from embedtune_trainer.failures import ending_of
 from embedtune_trainer.machine import cpu_threads
-from embedtune_trainer.meeting import Fellows, Meeting, Patience, Place, meet
+from embedtune_trainer.meeting import Fellows, Meeting, meet
+from embedtune_trainer.reception import Patience, Place
 from embedtune_trainer.stopping import SAVING_GRACE_S
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ PARTING_S: Final = 5.0
 node have SAVING_GRACE_S: the other may have gone since it was told to stop, and then the checkpoint
 is being written."""
 ENV_PATIENCE: Final = "EMBEDTUNE_MEETING_PATIENCE_S"
-"""meeting.Patience, three numbers with commas between them; for tests."""
+"""reception.Patience, its first three numbers with commas between; for tests."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if place is None:
                 return _run(argv)
             given = os.environ.get(ENV_PATIENCE)
-            fellows = meet(place, Patience(*map(float, given.split(","))) if given else None)
-            return _run_with(fellows, place, argv)
+            patience = Patience(*map(float, given.split(","))) if given else Patience()
+            return _run_with(meet(place, patience), place, argv)
     except TrainerError as error:
         return _end(error, argv)
 
