@@ -23,12 +23,16 @@ from scale_parts import results
 from scale_parts.embedtune import EMBEDTUNE
 from scale_parts.kubeflow import KUBEFLOW
 from scale_parts.plain import PLAIN
+from scale_parts.probe import PROBE
 from scale_parts.stages import Plan, Stage, measure
 
 from localcluster.tools import build
 
 ROOT = Path(__file__).resolve().parent.parent
-SYSTEMS = {system.name: system for system in (EMBEDTUNE, PLAIN, *KUBEFLOW)}
+SYSTEMS = {
+    system.name: system
+    for system in (EMBEDTUNE, PLAIN, *KUBEFLOW, PROBE, EMBEDTUNE.alone(), PROBE.alone())
+}
 CLUSTER_TOOLS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
     *("kubectl", "kwok"),

@@ -12,7 +12,6 @@ mutating webhook is: without it a JobSet lacks what its controller counts on.
 """
 
 import base64
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import yaml
 from localcluster.controlplane import ControlPlane
 from localcluster.pki import Certificate
 from localcluster.ports import free_port
-from localcluster.toolchain import GO_DIR, go_command, go_env
+from localcluster.toolchain import module_dir
 from localcluster.tools import tool
 from scale_parts.sightings import JOB, POD
 from scale_parts.systems import (
@@ -39,15 +38,6 @@ CERTIFICATES = Path("/tmp/k8s-webhook-server/serving-certs")
 WEBHOOK = Certificate("jobset-webhook", "jobset-webhook", alt_names=("IP:127.0.0.1",))
 QUIET = "--zap-log-level=error"
 THREADS = 32
-
-
-def module_dir(module: str, path: str) -> Path:
-    """Where Go keeps the source of a dependency of one of local/go's modules."""
-    command = [str(go_command()), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]
-    done = subprocess.run(
-        command, cwd=GO_DIR / module, env=go_env(), capture_output=True, text=True, check=True
-    )
-    return Path(done.stdout.strip())
 
 
 def _secret(namespace: str, name: str) -> tuple[JsonObject, JsonObject]:

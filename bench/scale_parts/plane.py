@@ -39,7 +39,6 @@ PYTHONPATH = os.pathsep.join(
     for folder in (BENCH, *(BENCH.parent / name for name in ("crds", "operator", "local")))
 )
 """Of the bench's Python processes: they begin in another folder, and are of this checkout."""
-PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER)
 ADMINISTRATORS = "system:masters"
 GOGC = "400"
 """Of the control plane and KWOK, not of what is measured: their heaps are small here, and the API
@@ -86,8 +85,8 @@ class Cluster:
         self.plane = BenchPlane(
             folder,
             options=Options(
-                controller_manager=True,
-                scheduler=True,
+                controller_manager=system.pods,
+                scheduler=system.pods,
                 certificates=(*users, WEBHOOK),
                 apiserver_flags=(
                     f"--audit-policy-file={policy}",
@@ -123,23 +122,28 @@ class Cluster:
 
     def _start(self) -> None:
         self.plane.start()
-        for name in PLANE:
+        of_pods = (CONTROLLER_MANAGER, SCHEDULER) if self.system.pods else ()
+        for name in (ETCD, APISERVER, *of_pods):
             running = self.plane.supervisor.running(name)
             if running is None:
                 raise RuntimeError(f"{name} ended: {self.plane.supervisor.tail(name)}")
             self.pids[name] = running.pid
         self._install()
-        config = self._folder / "kwok.yaml"
-        config.write_text(fleet.kwok_config())
-        kwok = (str(tool("kwok")), f"--kubeconfig={self.plane.kubeconfig}", f"--config={config}")
-        self._run("kwok", kwok, {"GOGC": GOGC})
-        self._run("fake-trainer", (sys.executable, "-m", "scale_parts.fake_trainer"), {})
+        if self.system.pods:
+            self._start_nodes()
         for process in self.system.processes(self.plane, self._folder):
             kubeconfig = self._folder / f"{process.name}.kubeconfig"
             write_kubeconfig(kubeconfig, self.plane.url, self.plane.pki, process.name)
             env = {**dict(process.env), "KUBECONFIG": str(kubeconfig)}
             self._run(process.name, process.argv, env)
             self._wait(partial(answers, process.ready), f"{process.name} to be ready", 120)
+
+    def _start_nodes(self) -> None:
+        config = self._folder / "kwok.yaml"
+        config.write_text(fleet.kwok_config())
+        kwok = (str(tool("kwok")), f"--kubeconfig={self.plane.kubeconfig}", f"--config={config}")
+        self._run("kwok", kwok, {"GOGC": GOGC})
+        self._run("fake-trainer", (sys.executable, "-m", "scale_parts.fake_trainer"), {})
 
     def _install(self) -> None:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}

@@ -172,7 +172,7 @@ class Course:
             rate=rate,
             achieved=achieved,
             started={role: seen.started(names, role) for role in roles},
-            ended=seen.ended(names),
+            ended=seen.ended(names) if self._cluster.system.ends else None,
             whole=bool(whole),
         )
 

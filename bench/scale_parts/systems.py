@@ -1,11 +1,12 @@
 """What a system under test is to the bench: what it needs, its processes, its job, its children."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from localcluster.controlplane import ControlPlane
+from scale_parts.sightings import POD
 
 JsonObject = dict[str, Any]
 
@@ -79,8 +80,23 @@ class System:
     manifests: Callable[[], tuple[Path | JsonObject, ...]]
     processes: Callable[[ControlPlane, Path], tuple[Process, ...]]
     job: Callable[[str], JsonObject]
+    pods: bool = True
+    """Whether there are controllers, a scheduler and nodes, that make pods of its Jobs."""
+    ends: bool = True
+    """Whether a job's own status says that it has finished."""
 
     @property
     def jobs(self) -> Kind:
         """The kind that a user makes."""
         return self.kinds[0]
+
+    def alone(self) -> Self:
+        """The same where nothing is made of its children: only it and the API server work."""
+        return replace(
+            self,
+            name=f"{self.name}, alone",
+            about=f"{self.about}; no controllers, scheduler or nodes",
+            kinds=tuple(kind for kind in self.kinds if kind.role != POD),
+            pods=False,
+            ends=False,
+        )

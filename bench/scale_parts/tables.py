@@ -77,7 +77,7 @@ def _load(kept: dict[str, JsonObject], rate: float) -> str:
         rows.append(
             [
                 *(name, child, *_percentiles(stage["started"][child], longest)),
-                *_percentiles(stage["started"]["pod"], longest),
+                *_percentiles(stage["started"].get("pod"), longest),
                 *_percentiles(stage["ended"], longest),
                 f"{stage['achieved']['rate']:.1f}/s",
                 f"{calls_a_job(stage):.1f}",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from scale_parts.plane import PYTHONPATH, Cluster
-from scale_parts.sightings import FINISHED, GONE, JOB, Sighting, Sightings
+from scale_parts.sightings import FINISHED, GONE, JOB, MADE, Sighting, Sightings
 
 POLL_S = 0.2
 
@@ -56,18 +56,21 @@ class Watching:
         await self._process.wait()
 
     async def finished(self, jobs: Iterable[str], timeout_s: float) -> bool:
-        """Wait until all of these are seen finished; whether they are."""
-        return await self._all(jobs, FINISHED, timeout_s)
+        """Wait until all of these are seen finished, or their last child; whether they are."""
+        system = self._cluster.system
+        if system.ends:
+            return await self._all(jobs, JOB, FINISHED, timeout_s)
+        return await self._all(jobs, system.kinds[-1].role, MADE, timeout_s)
 
     async def gone(self, jobs: Iterable[str], timeout_s: float) -> bool:
         """Wait until all of these are seen deleted; whether they are."""
-        return await self._all(jobs, GONE, timeout_s)
+        return await self._all(jobs, JOB, GONE, timeout_s)
 
-    async def _all(self, jobs: Iterable[str], state: str, timeout_s: float) -> bool:
+    async def _all(self, jobs: Iterable[str], role: str, state: str, timeout_s: float) -> bool:
         left = set(jobs)
 
         def done() -> bool:
-            left.difference_update([j for j in left if self.sightings.has(j, JOB, state)])
+            left.difference_update([j for j in left if self.sightings.has(j, role, state)])
             return not left
 
         return await self._until(done, timeout_s)

@@ -251,6 +251,15 @@ def test_every_system_that_was_measured_is_in_the_tables():
     assert "| trainer | 10,000 | 9 | 60 | 1.7% | 200 |" in text
 
 
+def test_a_system_alone_has_no_pods_and_its_jobs_no_end():
+    alone = EMBEDTUNE.alone()
+    assert [kind.role for kind in alone.kinds] == [JOB, "Job"]
+    load = stage("load", 0, rate=20, ended=None)
+    del load["started"]["pod"]
+    text = results.measured({alone.name: found(load)}, [])
+    assert "| embedtune, alone | Job | 50 ms | 200 ms | - | - | - | - | 20.0/s |" in text
+
+
 def test_the_document_has_the_tables_of_the_results():
     kept = results.read(results.RESULTS)
     part = results.measured(kept, results.goals(kept["embedtune"])) if kept else ""
