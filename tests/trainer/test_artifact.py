@@ -12,6 +12,7 @@ from embedtune_trainer.artifact import ForPeople, load_manifest, stage, verify
 from embedtune_trainer.errors import UnsupportedModel
 from embedtune_trainer.reporting.card import CardFacts, model_card
 from embedtune_trainer.reporting.record import Intervals
+from embedtune_trainer.usage import PLAIN_TEXT
 
 JOB = FineTuneJob.parse(
     {
@@ -113,7 +114,7 @@ def test_the_card_is_the_golden_one() -> None:
         seconds=75.0,
         rows={"s3://data/train.csv": 1234},
     )
-    card = model_card(JOB, METRICS, "TripletMarginLoss", 3, "sentence-transformers", facts)
+    card = model_card(JOB, METRICS, "TripletMarginLoss", 3, PLAIN_TEXT, facts)
     assert card == GOLDEN_CARD.read_text()
 
 

@@ -10,7 +10,7 @@ from embedtune_api.spec import Encoder, Model
 from embedtune_trainer.embedder.load import load_encoder
 from embedtune_trainer.embedder.pair import build_pair, load_pair
 from embedtune_trainer.sources.fetch import Fetched
-from embedtune_trainer.usage import kind_of, loading, using
+from embedtune_trainer.usage import Kind, kind_of, loading, using
 from tests.trainer.embedder import visionnets
 from tests.trainer.hub import clips
 from tests.trainer.hub.vision_families import VISION_FAMILIES
@@ -60,14 +60,14 @@ def two(tmp_path, tiny_backbone):
 @pytest.mark.parametrize(
     ("make", "kind", "name"),
     [
-        (text, "sentence-transformers", "embeddings"),
-        (text_with_gem, "text", "embeddings"),
-        (of_a_library, "image", "embeddings"),
-        (of_the_hub, "image", "embeddings"),
-        (vectors, "vector", "embeddings"),
-        (clip, "pair", "similarities_NM"),
-        (siglip, "pair", "similarities_NM"),
-        (two, "pair", "similarities_NM"),
+        (text, Kind("text", plain=True), "embeddings"),
+        (text_with_gem, Kind("text"), "embeddings"),
+        (of_a_library, Kind("image"), "embeddings"),
+        (of_the_hub, Kind("image", plain=True), "embeddings"),
+        (vectors, Kind("vector"), "embeddings"),
+        (clip, Kind("pair", plain=True), "similarities_NM"),
+        (siglip, Kind("pair"), "similarities_NM"),
+        (two, Kind("pair", plain=True), "similarities_NM"),
     ],
 )
 def test_the_lines_of_the_card(make, kind, name, tmp_path, tiny_backbone, monkeypatch):
@@ -81,4 +81,4 @@ def test_the_lines_of_the_card(make, kind, name, tmp_path, tiny_backbone, monkey
     assert all(line in code.splitlines() for line in loading("model", kind))
     made: dict[str, object] = {}
     exec(code, made)
-    assert np.asarray(made[name]).shape == ((2, 2) if kind == "pair" else (2, 8))
+    assert np.asarray(made[name]).shape == ((2, 2) if kind.items == "pair" else (2, 8))

@@ -9,7 +9,7 @@ from rich.table import Table
 from embedtune_api.contract import TrainResult
 from embedtune_api.status import Metrics
 from embedtune_trainer.progress import OF_THE_STEP, Pace, clock_time, sentence
-from embedtune_trainer.usage import Kind, loading
+from embedtune_trainer.usage import PLAIN_TEXT, Kind, loading
 
 
 class ConsoleReporter:
@@ -64,9 +64,7 @@ class ConsoleReporter:
         self._console.print(sentence(message, facts), style="dim", markup=False, highlight=False)
 
 
-def show_result(
-    console: Console, result: TrainResult, kind: Kind = "sentence-transformers"
-) -> None:
+def show_result(console: Console, result: TrainResult, kind: Kind = PLAIN_TEXT) -> None:
     """The table of metrics, where the model is, and how to load it."""
     if result.metrics is not None:
         console.print(metrics_table(result.metrics))

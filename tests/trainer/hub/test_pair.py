@@ -150,6 +150,16 @@ def test_clips_text_encoder_is_a_sentence_transformer(tmp_path):
     assert (theirs - pair.text.encode(Texts(TEXTS))).abs().max() < NORMAL
 
 
+@pytest.mark.parametrize("model", [{}, {"projection": {"dim": 8}}], ids=["own", "new"])
+def test_plain_sentence_transformers_embeds_both_of_clip(model, tmp_path):
+    pair = load(clips.clip(tmp_path / "hub"), **model)
+    pair.save(tmp_path / "saved")
+    whole = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    texts, seen = (torch.from_numpy(whole.encode(items)) for items in (TEXTS, pictures()))
+    assert (texts - pair.text.encode(Texts(TEXTS))).abs().max() < NORMAL
+    assert (seen - pair.image.encode(SOME)).abs().max() < NORMAL
+
+
 def test_siglips_texts_lose_case_and_its_first_version_also_punctuation(tmp_path):
     folder = clips.siglip(tmp_path / "hub")
     texts = ["a cat it is", "A Cat IT is", "A cat,  it is!"]
@@ -236,7 +246,10 @@ def test_any_two_encoders_are_a_pair(two, tmp_path):
     assert pair.log_scale.exp().item() == pytest.approx(1 / 0.07)
     assert pair.bias is None
     pair.save(tmp_path / "saved")
-    assert {p.name for p in (tmp_path / "saved").iterdir()} == {"text", "image", "pair.json"}
+    assert {p.name for p in (tmp_path / "saved").iterdir()} == {
+        *("text", "image", "pair.json"),
+        *("modules.json", "router_config.json", "config_sentence_transformers.json"),
+    }
     again = load(tmp_path / "saved", freeze=["vision_model", "text_model.encoder.layer.0"])
     for one, other in zip(embeddings(again), embeddings(pair), strict=True):
         assert torch.equal(one, other)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from sentence_transformers import SentenceTransformer
 
 from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.load import load_encoder
@@ -50,6 +51,38 @@ def test_the_feature_is_the_familys_own_and_is_saved_whole(family, tmp_path):
     theirs = out.last_hidden_state[:, 0] if cls else out.pooler_output.flatten(1)
     assert (theirs - ours).abs().max() < 1e-5
     assert torch.equal(load(tmp_path / "saved").encode(SOME), ours)
+
+
+@EACH
+@pytest.mark.parametrize("model", [{}, {"projection": {"dim": 8}}], ids=["own", "projection"])
+def test_plain_sentence_transformers_embeds_alike(family, model, tmp_path):
+    embedder = load(family.save(tmp_path / "hub"), **model)
+    embedder.save(tmp_path / "saved")
+    ours = embedder.encode(SOME)
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(pictures())
+    assert (torch.from_numpy(theirs) - ours).abs().max() < 1e-5
+    (tmp_path / "saved/embedtune.json").unlink()
+    assert torch.equal(load(tmp_path / "saved").encode(SOME), ours), "read without our own words"
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "said"),
+    [("ViT", "mean", False), ("ViT", "gem", False), ("Swin", "gem", False), ("Swin", "max", True)],
+)
+def test_what_sentence_transformers_cannot_do_is_not_in_its_layout(name, pooling, said, tmp_path):
+    """It pools over the class token too, and does not know GeM."""
+    family = next(f for f in VISION_FAMILIES if f.name == name)
+    load(family.save(tmp_path / "hub"), pooling=pooling).save(tmp_path / "saved")
+    assert (tmp_path / "saved/modules.json").exists() == said
+
+
+def test_a_foreign_folder_that_pools_the_class_token_is_refused(tmp_path):
+    load(VISION_FAMILIES[0].save(tmp_path / "hub")).save(tmp_path / "saved")
+    (tmp_path / "saved/embedtune.json").unlink()
+    config = tmp_path / "saved/1_Pooling/config.json"
+    config.write_text('{"word_embedding_dimension": 32, "pooling_mode_mean_tokens": true}')
+    with pytest.raises(UnsupportedModel, match=r"saved/modules.json: pools last_hidden_state by m"):
+        load(tmp_path / "saved")
 
 
 OTHERS = pytest.mark.parametrize(

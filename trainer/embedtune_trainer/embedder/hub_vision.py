@@ -1,7 +1,8 @@
 """Image encoders out of Hugging Face folders: ViT, DINOv2, ConvNext, Swin, CLIP's and the like.
 
 What is saved is the network as transformers has it (AutoModel and AutoImageProcessor load the
-folder), with embedtune.json beside it for pooling, layers and normalisation.
+folder), with embedtune.json beside it for pooling, layers and normalisation; and where
+sentence-transformers' layout can say these, too, that, so that it loads the same folder.
 """
 
 import inspect
@@ -18,10 +19,12 @@ from embedtune_api.spec import Encoder
 from embedtune_trainer.embedder.assemble import Own, assemble
 from embedtune_trainer.embedder.backbone import load_backbone
 from embedtune_trainer.embedder.features import Backbone, Feature, FeatureKind
-from embedtune_trainer.embedder.layers import Layer
+from embedtune_trainer.embedder.layers import Layer, saved_layers
+from embedtune_trainer.embedder.layout import MODULES, Layout, read_layout, write_layout
 from embedtune_trainer.embedder.lora import save_merged
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.naflex import NAFLEX, naflex_embedder
+from embedtune_trainer.embedder.pooling import GEM
 from embedtune_trainer.embedder.saved import (
     LAYERS,
     SETTINGS,
@@ -42,6 +45,9 @@ PROCESSOR: Final = "processor_config.json"
 """Where transformers 5 puts the preprocessing of a checkpoint of texts and images."""
 NO_HEAD: Final = ("vision_use_head", "use_head")
 """What is false in the configuration of a SigLIP's or AIMv2's network without its pooling."""
+POOLED: Final = "pooler_output"
+POOLER: Final = "add_pooling_layer"
+"""What a network of transformers is told that is to have none."""
 RESIZABLE: Final = "interpolate_pos_encoding"
 
 
@@ -51,6 +57,7 @@ class HubVisionBackbone(Backbone):
     Attributes:
         kind: of the feature.
         options: what the network is told besides the images.
+        prefix: class and register tokens in front of the image's.
     """
 
     network: PreTrainedModel
@@ -58,11 +65,11 @@ class HubVisionBackbone(Backbone):
     def __init__(
         self, network: PreTrainedModel, kind: FeatureKind, prefix: int, size: tuple[int, int]
     ) -> None:
-        """`prefix`: class and register tokens; `size`: height and width of images, in pixels."""
+        """`size`: height and width of images, in pixels."""
         config: Any = network.config
         super().__init__(network, int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1]))
         self.kind = kind
-        self._prefix = prefix
+        self.prefix = prefix
         self.options = resizing(network, size)
 
     def forward(self, inputs: Tensor) -> Feature:
@@ -70,7 +77,7 @@ class HubVisionBackbone(Backbone):
         out = self.network(pixel_values=inputs, return_dict=True, **self.options)
         if self.kind == "vector":
             return Feature(out.pooler_output.flatten(1))
-        return Feature(out.last_hidden_state, prefix=self._prefix)
+        return Feature(out.last_hidden_state, prefix=self.prefix)
 
 
 def resizing(network: PreTrainedModel, size: tuple[int, int]) -> dict[str, bool]:
@@ -140,8 +147,37 @@ def vision_embedder(
         }
         write_settings(target, embedder, described)
         write_weights(target, embedder, network=False)
+        layout = _layout_of(embedder, backbone, family, target)
+        if layout is not None:
+            write_layout(target, layout, backbone.feature_dim)
 
     return assemble(backbone, own, encoder, seed, processor=ImageProcessor(how), write=write)
+
+
+def _layout_of(
+    embedder: Embedder, backbone: HubVisionBackbone, family: VisionFamily, folder: Path
+) -> Layout | None:
+    """What sentence-transformers' layout says of an encoder; None if it cannot.
+
+    It passes the network nothing but the images, and pools over all of the tokens.
+    """
+    modes = embedder.pooling.modes
+    if backbone.options or GEM in modes or (backbone.prefix and set(modes) - {"cls"}):
+        return None
+    output = "last_hidden_state"
+    if backbone.kind == "vector":
+        output, modes = ("last_hidden_state", ("mean",)) if family.averages else (POOLED, ())
+    layers = tuple(saved_layers(list(embedder.layers)))
+    network = backbone.network
+    headless = POOLER in inspect.signature(type(network)).parameters and network.pooler is None
+    return Layout(
+        folder,
+        pooling=modes,
+        layers=layers,
+        output=output,
+        options={POOLER: False} if headless else {},
+        settings={"similarity_fn_name": "cosine"},
+    )
 
 
 def family_of(network: PreTrainedModel, folder: Path) -> VisionFamily:
@@ -168,8 +204,28 @@ def _new(
 ) -> tuple[Own, Preprocessing]:
     """What a folder of the hub means."""
     how = preprocessing_from_hub(_processor_config(folder))
+    if (folder / MODULES).exists():
+        return _own_of(read_layout(folder), family, network), how
     check_pooling(network, folder, encoder)
     return Own(family.kind, family.pooling, projection, class_token=family.class_token), how
+
+
+def _own_of(layout: Layout, family: VisionFamily, network: PreTrainedModel) -> Own:
+    """What a folder of sentence-transformers means.
+
+    Raises:
+        UnsupportedModel: it pools what is no place of the image.
+    """
+    modes = layout.pooling
+    prefix = family.prefix_in(network.config)
+    if layout.output not in (POOLED, "last_hidden_state") or (prefix and set(modes) - {"cls"}):
+        raise UnsupportedModel(
+            f"{layout.transformer.name}/{MODULES}: pools {layout.output} by"
+            f" {', '.join(modes) or 'nothing'}, its class token among it; known are {POOLED}, and"
+            " last_hidden_state by cls or, where there is no class token, by others"
+        )
+    kind: FeatureKind = family.raw if modes else "vector"
+    return Own(kind, modes, layout.layers, layout.normalize, class_token=family.class_token)
 
 
 def check_pooling(network: PreTrainedModel, folder: Path, encoder: Encoder) -> None:

@@ -4,9 +4,9 @@ The names written are those of the first releases, which every release reads.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from safetensors.torch import save_file
@@ -20,7 +20,8 @@ from embedtune_trainer.errors import UnsupportedModel
 TYPES: Final = "sentence_transformers.models"
 MODULES: Final = "modules.json"
 SETTINGS: Final = "config_sentence_transformers.json"
-TEXT_SETTINGS: Final = "sentence_bert_config.json"
+TRANSFORMER: Final = "sentence_bert_config.json"
+ROUTER: Final = "router_config.json"
 POOLING_KEYS: Final = {
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
@@ -59,6 +60,11 @@ class Layout:
     """Whether embeddings have length 1; None if the folder says nothing."""
     max_length: int | None = None
     lower_case: bool = False
+    output: str | None = None
+    """Which output of an image network is pooled, or is the feature if nothing is pooled; None of a
+    text encoder."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What an image network is made with besides its configuration."""
     settings: dict[str, Any] = field(default_factory=dict)
     """config_sentence_transformers.json: prompts, similarity."""
 
@@ -85,43 +91,41 @@ def read_layout(folder: Path, *, weights: bool = True) -> Layout:
     if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
         raise UnsupportedModel(f"{folder.name}: {MODULES} is not a list of modules")
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    _check_order(folder, [str(module.get("type")) for module in modules], kinds)
     places = [folder / str(module.get("path", "")) for module in modules]
-    texts = _json(places[0] / TEXT_SETTINGS) if (places[0] / TEXT_SETTINGS).exists() else {}
+    said = _json(places[0] / TRANSFORMER) if (places[0] / TRANSFORMER).exists() else {}
+    output = said.get("modality_config", {}).get("image", {}).get("method_output_name")
+    types = [str(module.get("type")) for module in modules]
+    behind = _check_order(folder, types, kinds, pools=output is None)
     settings = _json(folder / SETTINGS) if (folder / SETTINGS).exists() else {}
     return Layout(
         places[0],
-        pooling=_read_pooling(places[1], settings),
+        pooling=_read_pooling(places[1], settings) if behind == 2 else (),
         layers=tuple(
             _read_layer(kind, place, weights=weights)
-            for kind, place in zip(kinds[2:], places[2:], strict=True)
+            for kind, place in zip(kinds[behind:], places[behind:], strict=True)
         ),
         normalize=kinds[-1] == "Normalize",
-        max_length=texts.get("max_seq_length"),
-        lower_case=bool(texts.get("do_lower_case")),
+        max_length=said.get("max_seq_length"),
+        lower_case=bool(said.get("do_lower_case")),
+        output=output,
         settings=settings,
     )
 
 
 def write_layout(folder: Path, layout: Layout, hidden_size: int) -> None:
     """Write everything but weights and tokenizer of the Transformer, which go into `folder`."""
-    names = ["", "1_Pooling", *(f"{i}_{type(x).__name__}" for i, x in enumerate(layout.layers, 2))]
-    kinds = ["Transformer", "Pooling", *(type(layer).__name__ for layer in layout.layers)]
-    modules = [
-        {"idx": i, "name": str(i), "path": name, "type": f"{TYPES}.{kind}"}
-        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-    ]
+    pooling = ["Pooling"] if layout.pooling else []
+    kinds = ["Transformer", *pooling, *(type(layer).__name__ for layer in layout.layers)]
+    names = [f"{i}_{kind}" if i else "" for i, kind in enumerate(kinds)]
     for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    pooling = {key: mode in layout.pooling for mode, key in POOLING_KEYS.items()}
-    _write(folder / MODULES, modules)
+    _write_modules(folder, zip(names, kinds, strict=True))
     _write(folder / SETTINGS, layout.settings)
-    _write(
-        folder / TEXT_SETTINGS,
-        {"max_seq_length": layout.max_length, "do_lower_case": layout.lower_case},
-    )
-    _write(folder / names[1] / "config.json", {"word_embedding_dimension": hidden_size} | pooling)
-    for name, layer in zip(names[2:], layout.layers, strict=True):
+    _write(folder / TRANSFORMER, _transformer(layout))
+    if pooling:
+        modes = {key: mode in layout.pooling for mode, key in POOLING_KEYS.items()}
+        _write(folder / names[1] / "config.json", {"word_embedding_dimension": hidden_size} | modes)
+    for name, layer in zip(names[1 + len(pooling) :], layout.layers, strict=True):
         if isinstance(layer, Dense):
             _write_dense(folder / name, layer)
         if isinstance(layer, LayerNorm):
@@ -129,7 +133,53 @@ def write_layout(folder: Path, layout: Layout, hidden_size: int) -> None:
             _write_weights(folder / name, layer)
 
 
-def _check_order(folder: Path, types: list[str], kinds: list[str]) -> None:
+def write_router(folder: Path, sides: Sequence[str]) -> None:
+    """Join folders inside this one into one model, which takes what either of them does.
+
+    Args:
+        folder: where modules.json and its neighbours are written.
+        sides: names of folders in this layout, each that of the modality which it takes.
+    """
+    types: dict[str, str] = {}
+    structure: dict[str, list[str]] = {}
+    for side in sides:
+        modules = _json(folder / side / MODULES)
+        structure[side] = [str(PurePosixPath(side, module["path"])) for module in modules]
+        types |= zip(structure[side], (module["type"] for module in modules), strict=True)
+    parameters: dict[str, Any] = {
+        "default_route": None,
+        "allow_empty_key": True,
+        "route_mappings": {},
+    }
+    _write(folder / ROUTER, {"types": types, "structure": structure, "parameters": parameters})
+    _write_modules(folder, [("", "Router")])
+    _write(folder / SETTINGS, {"similarity_fn_name": "cosine"})
+
+
+def _write_modules(folder: Path, modules: Iterable[tuple[str, str]]) -> None:
+    """modules.json, of the folder and the kind of each."""
+    listed = [
+        {"idx": i, "name": str(i), "path": name, "type": f"{TYPES}.{kind}"}
+        for i, (name, kind) in enumerate(modules)
+    ]
+    _write(folder / MODULES, listed)
+
+
+def _transformer(layout: Layout) -> dict[str, Any]:
+    """The settings of the module that is the network."""
+    if layout.output is None:
+        return {"max_seq_length": layout.max_length, "do_lower_case": layout.lower_case}
+    return {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"image": {"method": "forward", "method_output_name": layout.output}},
+        "module_output_name": "token_embeddings" if layout.pooling else "sentence_embedding",
+        "model_kwargs": layout.options,
+        "processor_kwargs": {"backend": "pil"},  # torchvision's resizing differs by up to 1e-2
+    }
+
+
+def _check_order(folder: Path, types: list[str], kinds: list[str], *, pools: bool) -> int:
+    """The index of the first module behind the pooling, which must be there if `pools`."""
     known = ("Transformer", "Pooling", *_READERS)
     for given, kind in zip(types, kinds, strict=True):
         if kind not in known or not given.startswith("sentence_transformers."):
@@ -137,11 +187,14 @@ def _check_order(folder: Path, types: list[str], kinds: list[str]) -> None:
                 f"{folder.name}: {MODULES} has a module of type {given}; known are"
                 f" {', '.join(known)} of sentence_transformers"
             )
-    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
+    behind = 2 if pools or kinds[1:2] == ["Pooling"] else 1
+    first = ["Transformer", "Pooling"][:behind]
+    if kinds[:behind] != first or {"Transformer", "Pooling"} & set(kinds[behind:]):
         raise UnsupportedModel(
             f"{folder.name}: {MODULES} has {', '.join(kinds)}; known is Transformer, Pooling, and"
             f" then {', '.join(_READERS)}"
         )
+    return behind
 
 
 def _read_pooling(folder: Path, settings: dict[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """A text and an image encoder of one space, trained together and saved each as a model of its own.
 
-A saved pair is a folder with text/, image/ and pair.json, which has the temperature; of a CLIP-like
-checkpoint that kept its projections, clip/ is the whole of it again as transformers has it.
+A saved pair is a folder with text/, image/ and pair.json, which has the temperature. Where
+sentence-transformers reads both, it reads the folder as one model of texts and images. Of a
+CLIP-like checkpoint that kept its projections, clip/ is the whole again as transformers has it.
 """
 
 import json
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from embedtune_api.spec import Encoder, Model
 from embedtune_trainer.embedder.clip import PAIR, clip_image, clip_text, is_pair_folder, load_clip
 from embedtune_trainer.embedder.encoders import Encoders
+from embedtune_trainer.embedder.layout import MODULES, write_router
 from embedtune_trainer.embedder.load import NOTHING_LEFT, load_folder, trainable
 from embedtune_trainer.embedder.model import Embedder
 from embedtune_trainer.embedder.open_clip import as_transformers
@@ -96,6 +98,8 @@ class TextImagePair(nn.Module):
             "bias": None if self.bias is None else self.bias.item(),
         }
         (folder / PAIR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if all((folder / side / MODULES).exists() for side in (TEXT, IMAGE)):
+            write_router(folder, (TEXT, IMAGE))
         if self._write_whole is not None:
             self._write_whole(self, folder / WHOLE)
 

@@ -27,6 +27,11 @@ class VisionFamily:
     prefix: int = 0
 
     @property
+    def averages(self) -> bool:
+        """Whether pooler_output is the average over the places and nothing else."""
+        return self.raw == "places" and self.pooled and self.pooled_by is None
+
+    @property
     def pooling(self) -> tuple[str, ...]:
         """What `pooling: auto` means, as Pooling takes it."""
         return () if self.pooled else ("cls",)

@@ -16,9 +16,15 @@ NOT_STATED: Final = "not stated"
 _TAGS: Final = """library_name: embedtune
 tags: [feature-extraction, embedtune]"""
 _ST_TAGS: Final = """library_name: sentence-transformers
-pipeline_tag: sentence-similarity
+pipeline_tag: {}
 tags: [sentence-transformers, feature-extraction, sentence-similarity, embedtune]"""
 """The card's metadata, if sentence-transformers reads the model."""
+_TASKS: Final = {
+    "text": "sentence-similarity",
+    "image": "image-feature-extraction",
+    "pair": "feature-extraction",
+}
+"""The hub's name of what such a model is for."""
 
 _SETTINGS: Final = (
     "epochs",
@@ -116,7 +122,7 @@ every file that the model consists of.
 
 
 def _front_matter(job: FineTuneJob, kind: Kind, facts: CardFacts) -> str:
-    lines = [_ST_TAGS if kind == "sentence-transformers" else _TAGS]
+    lines = [_ST_TAGS.format(_TASKS[kind.items]) if kind.plain else _TAGS]
     hub = [
         uri.removeprefix("hf://").partition("@")[0]
         for uri in job.spec.model.backbones
