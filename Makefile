@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export PYTHONPATH := local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo test test-fast faults check generate lock images bench \
+.PHONY: help demo test test-fast test-kueue faults check generate lock images bench \
 	cluster-up cluster-down cluster-status clean
 
 help: ## This list
@@ -17,12 +17,16 @@ demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its e
 	@$(PY) -m localdemo $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
 TWO_WORKERS := -n 2 --no-loadscope-reorder
-test: .venv/.synced ## All tests; as root on Debian with the single-node cluster, else without what needs it
+test: .venv/.synced ## All tests but those with Kueue; as root on Debian with the single-node cluster, else without what needs it
 	@$(PY) -m localcluster build
 	@$(PY) -m pytest $(TWO_WORKERS)
 
 test-fast: .venv/.synced ## The quick tests, which need no cluster, in 2 to 4 minutes
 	@$(PY) -m pytest $(TWO_WORKERS) -m "not cluster and not controlplane and not slow"
+
+test-kueue: .venv/.synced ## The operator with Kueue itself, which is built first: in 2 minutes, the first time in 15
+	@$(PY) -m localcluster build etcd kube-apiserver kube-controller-manager kubectl kueue
+	@$(PY) -m pytest -m kueue tests/operator
 
 faults: .venv/.synced ## Every fault at every write, all mutants of the CRD, outages of a minute: an hour at most
 	@$(PY) -m localcluster build

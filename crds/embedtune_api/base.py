@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+NAMED_MAX = 8
+"""Parts of a path that are named where what is there cannot be read."""
+
 
 class InvalidJob(ValueError):
     """A FineTuneJob that does not parse; the message names every wrong field by its path."""
@@ -54,12 +57,12 @@ class ApiModel(BaseModel):
 
 
 def _deepest(data: Mapping[str, Any]) -> str:
-    """The field with the deepest value, by the first five parts of its path."""
+    """The field with the deepest value, by so much of its path as leads to any field of ours."""
     deepest: tuple[str | int, ...] = ()
     level: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
     while level:
         deepest = level[-1][0]
-        level = [((*path, key)[:5], v) for path, node in level for key, v in _inside(node)]
+        level = [((*path, key)[:NAMED_MAX], v) for path, node in level for key, v in _inside(node)]
     return _dotted(deepest)
 
 

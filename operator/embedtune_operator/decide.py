@@ -86,6 +86,7 @@ def _go_on(stored: StoredJob, current: JsonObject, scene: Scene, finding: Findin
         children=_children(scene, finding, status) if finding.make else (),
         child_patch=_child_patch(scene, finding),
         may_run=_may_run(scene),
+        again=status.state == "Suspended" != before.state,  # its child is told once that is written
     )
 
 
@@ -256,8 +257,10 @@ def _child_patch(scene: Scene, finding: Finding) -> JsonObject | None:
         spec["backoffLimit"] = policy.backoff_limit
     if child.active_deadline_s != deadline_s:
         spec["activeDeadlineSeconds"] = deadline_s
-    # whom a queue holds back is the queue's to let go
-    if child.suspend != job.spec.suspend and not (child.suspend and child.queue):
+    # of a Job in a queue it is Kueue's alone, which is told what the user wants (_may_run); of
+    # another the operator resumes what it has suspended itself, and that the status says before
+    ours = child.queue is None and scene.before.state == "Suspended"
+    if ours and child.suspend != job.spec.suspend:
         spec["suspend"] = job.spec.suspend
     return {"spec": spec} if spec else None
 

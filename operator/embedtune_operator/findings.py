@@ -27,7 +27,7 @@ from embedtune_operator.progressing import (
 )
 from embedtune_operator.scene import Check, Finding, Scene
 from embedtune_operator.sizing import sizing, too_large
-from embedtune_operator.suspension import queued, resuming, suspended
+from embedtune_operator.suspension import held, queued, resuming, suspended
 from embedtune_operator.views import parse_time
 
 CHECKS: tuple[Check, ...] = (
@@ -44,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     too_large,
     no_child,
     queued,
+    held,
     resuming,
     pod_deleted,
     training,

@@ -2,6 +2,7 @@
 
 from embedtune_api import reasons
 from embedtune_operator.blueprint import Unresolved
+from embedtune_operator.observe import Refusal
 from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
 from embedtune_operator.suspension import suspended
 from embedtune_operator.views import Condition, Pod
@@ -26,10 +27,28 @@ def refused(scene: Scene) -> Finding | None:
     return Finding(
         "Pending",
         reasons.CREATE_FAILED,
-        f"the API server refuses this job's {refusal.kind}: {refusal.message}. It is tried again"
-        " until it is let in",
+        f"the API server refuses this job's {refusal.kind}: {refusal.message}."
+        f"{_patch_hint(scene, refusal)} It is tried again until it is let in",
         stalled=True,
         again_after_s=wait,
+    )
+
+
+_KUBERNETES = ("affinity", "podTemplatePatch")
+"""What of a runtime no schema of ours judges."""
+
+
+def _patch_hint(scene: Scene, refusal: Refusal) -> str:
+    """Whose word it is, if the pod's spec is refused, and the runtime has a part in it."""
+    used = scene.before.runtime
+    if used is None or "spec.template." not in refusal.message:
+        return ""
+    parts = [f"spec.{name}" for name in _KUBERNETES if name in used.spec]
+    if not parts:
+        return ""
+    return (
+        f" If it is about {' or '.join(parts)} of the {used.kind} {used.name}, correct that, then"
+        " make the FineTuneJob again: this one keeps what it began with."
     )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 QUEUE: Final = "kueue.x-k8s.io/queue-name"
-WORKLOADS: Final = "/apis/kueue.x-k8s.io/v1beta1"
+KUEUE: Final = "/apis/kueue.x-k8s.io"
+"""Where the API server says which versions of Kueue's objects it has."""
 WORKLOAD_OF: Final = "kueue.x-k8s.io/job-uid"
 """Kueue's label on what it keeps of a Job."""
 

@@ -77,12 +77,13 @@ def _next(made_by: Blueprint, observed: Observed, now: datetime) -> Plan:
     """The next step: the trainer ends, then another pod removes what it wrote."""
     child = observed.child
     # what its queue let in would write again
-    may_run = False if child is not None and child.queue and not child.ended else None
+    queued = child is not None and child.queue is not None and not child.ended
+    may_run = False if queued else None
     if _may_write(observed):
         told = child is None or child.suspend or child.ended
         if told:
             return Plan()
-        return Plan(child_patch={"spec": {"suspend": True}}, may_run=may_run)
+        return Plan(child_patch=None if queued else {"spec": {"suspend": True}}, may_run=may_run)
     if observed.remover is not None:
         return Plan()
     if observed.refusal is not None and now < observed.refusal.retry_at:

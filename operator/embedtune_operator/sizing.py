@@ -15,6 +15,7 @@ from embedtune_operator.names import sizer_name
 from embedtune_operator.obstacles import image_missing, missing_config, unschedulable
 from embedtune_operator.scene import Finding, Scene, confirm, failed, pending
 from embedtune_operator.sized import size_result, verdict
+from embedtune_operator.suspension import held, queued
 from embedtune_operator.views import ChildJob
 
 
@@ -44,8 +45,9 @@ def _under_way(scene: Scene, sizer: ChildJob, name: str) -> Finding:
     if sizer.ended:
         return confirm()  # its pod may be seen later than its end
     as_child = replace(scene, observed=replace(observed, child=sizer, pods=observed.sizer_pods))
-    obstacles = (check(as_child) for check in (missing_config, image_missing, unschedulable))
-    return next((found for found in obstacles if found), pending(reasons.SIZING, _told(name)))
+    checks = (queued, held, missing_config, image_missing, unschedulable)
+    found = (check(as_child) for check in checks)
+    return next(filter(None, found), pending(reasons.SIZING, _told(name)))
 
 
 def _told(name: str) -> str:

@@ -5,7 +5,8 @@ which has its grace period to write a checkpoint, and makes another one on resum
 """
 
 from embedtune_api import reasons
-from embedtune_operator.scene import Finding, Scene, pending
+from embedtune_operator.queues import QUEUE
+from embedtune_operator.scene import Finding, Scene, pending, stuck
 from embedtune_operator.views import ChildJob
 
 
@@ -35,17 +36,33 @@ def queued(scene: Scene) -> Finding | None:
     child = scene.observed.child
     if child is None or child.queue is None or not child.suspend:
         return None
+    name = child.id.name
     where = f"`kubectl get workloads -n {scene.job.metadata.namespace}` says where it stands"
     if scene.going:
         return pending(
             reasons.QUEUED,
-            f"Kueue has suspended the Job {scene.child_name}: its pod {scene.going[0].id.name}"
+            f"Kueue has suspended the Job {name}: its pod {scene.going[0].id.name}"
             " writes a checkpoint and ends. The job goes on from there when the queue"
             f" {child.queue} lets it in again; {where}",
         )
     return pending(
         reasons.QUEUED,
-        f"the queue {child.queue} has not let the Job {scene.child_name} in yet; {where}",
+        f"the queue {child.queue} has not let the Job {name} in yet; {where}",
+    )
+
+
+def held(scene: Scene) -> Finding | None:
+    """Somebody else has suspended the child Job, which is in no queue; they may resume it."""
+    child = scene.observed.child
+    if child is None or child.queue is not None or not child.suspend:
+        return None
+    if scene.before.state == "Suspended":  # the operator has, and is about to resume it
+        return None
+    return stuck(
+        reasons.QUEUED,
+        f"the Job {child.id.name} is in no queue, and another than the operator has suspended it."
+        " Kueue does so where every Job must be in one: make the FineTuneJob again with the label"
+        f" {QUEUE} and all of spec.resources, or where there is a LocalQueue called default",
     )
 
 

@@ -89,12 +89,19 @@ ROOT = {"runAsUser": 0, "runAsNonRoot": False}
 TRAINER = {"name": "trainer"}
 OTHER = {"name": "sidecar", "image": "x"}
 CACHE = {"name": "hub", "claimName": "hub"}
+AT_HUB, AT_OTHER = CACHE | {"mountPath": "/hub"}, CACHE | {"mountPath": "/other"}
+FOR_A_WHILE = {"key": "ml", "effect": "NoExecute", "tolerationSeconds": 60}
+LABELS = {"pool": "ml", "node.kubernetes.io/instance-type": "a.b_c-1", "x/Y_z.1": ""}
 
 ACCEPTED = [
     Runtime("spec", {}),
     Runtime("spec", FULL),
     Runtime("spec.storage", {}),
     Runtime("spec.volumes", [CACHE | {"mountPath": "/work/.cache/hub", "readOnly": False}]),
+    Runtime("spec.volumes", [AT_HUB, AT_OTHER | {"name": "other"}]),
+    Runtime("spec.nodeSelector", LABELS),
+    Runtime("spec.tolerations", [{"key": "a.b/c", "value": "d"}, {"operator": "Exists"}]),
+    Runtime("spec.tolerations", [FOR_A_WHILE, {"key": "a", "operator": "Exists", "value": ""}]),
     Runtime(f"{POD}.volumes", [{"name": "work", "ephemeral": {"volumeClaimTemplate": {}}}]),
 ]
 FORBIDDEN = [
@@ -172,11 +179,25 @@ REFUSED = [
     Runtime("spec.resourceClasses.small.cpu", "0", "cpu"),
     Runtime("spec.resourceClasses.small.gpuResource", "gpu", "gpuResource"),
     Runtime("spec.tolerations", [{"effect": "Never"}], "effect"),
+    Runtime("spec.tolerations", [{"effect": "NoSchedule"}], "give key, or operator Exists"),
+    Runtime("spec.tolerations", [{"operator": "Equal"}], "give key, or operator Exists"),
+    Runtime("spec.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}], "not both"),
+    Runtime("spec.tolerations", [FOR_A_WHILE | {"effect": "NoSchedule"}], "for effect NoExecute"),
+    *(Runtime("spec.tolerations", [{"key": key}], "key") for key in ("a b", "-a", "A.b/c", "")),
+    Runtime("spec.tolerations", [{"key": "a", "value": "b/c"}], "value"),
+    *(
+        Runtime("spec.nodeSelector", {key: "ml"}, "a label's key")
+        for key in ("a b", "-a", "A.b/c", "a/b/c", "", "a" * 64)
+    ),
+    Runtime("spec.nodeSelector", {"pool": "a b"}, "nodeSelector.pool"),
+    Runtime("spec.resourceClasses.small.nodeSelector", {"a b": "ml"}, "a label's key"),
     *(
         Runtime("spec.volumes", [CACHE | {"mountPath": path}], "mountPath")
         for path in ("/work", "/pvc/x", "/a/../etc", "relative", "/", "/proc/1")
     ),
     Runtime("spec.volumes", [CACHE | {"mountPath": "/c", "hostPath": "/"}], "hostPath"),
+    Runtime("spec.volumes", [AT_HUB, AT_OTHER], "of its own"),
+    Runtime("spec.volumes", [AT_HUB, AT_HUB | {"name": "other"}], "of its own"),
     *(
         Runtime("spec.env", [{"name": name, "value": "x"}], "to set")
         for name in ("AWS_ACCESS_KEY_ID", "HOME", "EMBEDTUNE_ALLOW_PRIVATE_ADDRESSES", "HF_TOKEN")

@@ -1,24 +1,24 @@
-"""Jobs with one thing wrong each, by walking the CRD's schema."""
+"""Documents with one thing wrong each, by walking the CRD's schema."""
 
-import copy
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.schema import (
+    ANY,
     REMOVE,
     JsonObject,
+    Kind,
     Path,
+    at,
     changed,
     dotted,
     extremes,
-    fields,
     has,
     sample,
-    valid_with,
 )
 
 TYPES: dict[str, Any] = {
@@ -52,46 +52,43 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """A job and what is wrong with it."""
+    """A document and what is wrong with it."""
 
     path: Path
     how: str
-    job: JsonObject
+    document: JsonObject
 
     def __str__(self) -> str:
         return f"{dotted(self.path)}: {self.how}"
 
 
-def mutants() -> Iterator[Mutant]:
-    """All of them, in an order that never changes."""
-    for path, node in fields():
+def mutants(kind: Kind) -> Iterator[Mutant]:
+    """All of a kind, in an order that never changes."""
+    for path, node in kind.fields():
+        valid = kind.valid_with(path)
         if path == ("spec",):
-            yield from _of(path, "unknown field", valid_with(path), [{"nonsense": 1}])
+            nonsense = {"nonsense": 1}
+            how = f"unknown field {json.dumps(nonsense)}"
+            yield Mutant(path, how, valid | {"spec": valid["spec"] | nonsense})
             continue
-        job = valid_with(path)
-        yield Mutant(path, "missing", changed(job, path, REMOVE))
-        yield from _of(path, "wrong type", job, _wrong_types(node))
-        yield from _of(path, "out of range", job, _out_of_range(node))
-        yield from _of(path, "huge", job, _huge(node))
-        yield from _of(path, "hostile", job, _hostile(node))
+        yield Mutant(path, "missing", changed(valid, path, REMOVE))
+        present = at(valid, path)
+        yield from _of(path, "wrong type", valid, _wrong_types(node))
+        yield from _of(path, "out of range", valid, _out_of_range(node))
+        yield from _of(path, "huge", valid, _huge(node))
+        yield from _of(path, "hostile", valid, _hostile(node, present))
         if "properties" in node:
-            inside = job
-            for part in path[:-1]:
-                inside = inside[part]  # type: ignore[index]
-            value = copy.deepcopy(inside[path[-1]])  # type: ignore[index]
-            yield from _of(path, "unknown field", job, [value | {"nonsense": 1}])
-    yield from _contradictions()
+            yield from _of(path, "unknown field", valid, [present | {"nonsense": 1}])
+        if kind.twice and node.get("items", {}).get("type") == "object":
+            yield from _of(path, "twice", valid, [[present[0], *present]])
+    yield from _contradictions(kind)
 
 
-def _of(path: Path, how: str, job: JsonObject, values: Any) -> Iterator[Mutant]:
+def _of(path: Path, how: str, valid: JsonObject, values: Iterable[Any]) -> Iterator[Mutant]:
     for value in values:
         text = json.dumps(value)
         shown = text if len(text) < 40 else f"{text[:30]}... ({len(text)} characters)"
-        if path == ("spec",):
-            mutant = job | {"spec": job["spec"] | value}
-        else:
-            mutant = changed(job, path, value)
-        yield Mutant(path, f"{how} {shown}", mutant)
+        yield Mutant(path, f"{how} {shown}", changed(valid, path, value))
 
 
 def _wrong_types(node: JsonObject) -> Iterator[Any]:
@@ -119,7 +116,7 @@ def _out_of_range(node: JsonObject) -> Iterator[Any]:
         if node.get("minItems"):
             yield []
     if "maxProperties" in node:
-        yield {f"key{n}": 1 for n in range(node["maxProperties"] + 1)}
+        yield {f"key{n}": _held(node, 1) for n in range(node["maxProperties"] + 1)}
 
 
 def _huge(node: JsonObject) -> Iterator[Any]:
@@ -131,7 +128,8 @@ def _huge(node: JsonObject) -> Iterator[Any]:
     if kind == "array":
         yield [sample(node["items"])] * 20_000
     if kind == "object" and "properties" not in node:
-        for depth in (200, 900):  # the API server lets 10,000 pass where no schema says otherwise
+        # the API server lets 10,000 pass where no schema says otherwise; 200 are more than is read
+        for depth in (*(range(190, 200) if node.get(ANY) else ()), 200, 900):
             deep: Any = 1
             for _ in range(depth):
                 deep = {"a": deep}
@@ -140,27 +138,34 @@ def _huge(node: JsonObject) -> Iterator[Any]:
         yield from ({"a": number} for number in HUGE_NUMBERS)
 
 
-def _hostile(node: JsonObject) -> Iterator[Any]:
+def _hostile(node: JsonObject, present: Any) -> Iterator[Any]:
     if node.get("type") == "string" or node.get("x-kubernetes-int-or-string"):
         yield from HOSTILE
         if "enum" not in node:
             yield from (f"{sample(node)}{text}" for text in HOSTILE if text)
     if node.get("type") == "object" and "properties" not in node:
-        yield from ({text: "a"} for text in HOSTILE)
+        others = present if "properties" in node.get("additionalProperties", {}) else {}
+        yield from (others | {text: _held(node, "a")} for text in HOSTILE)
         yield from ({"a": text} for text in HOSTILE)
         empty: tuple[Any, ...] = (None, [], {}, [[1]])
         yield from ({"a": value} for value in empty)
 
 
-def _contradictions() -> Iterator[Mutant]:
+def _held(node: JsonObject, otherwise: Any) -> Any:
+    """What a map may hold: a value of its type, if it has one."""
+    values = node.get("additionalProperties", {})
+    return sample(values) if "type" in values else otherwise
+
+
+def _contradictions(kind: Kind) -> Iterator[Mutant]:
     """Each two fields that one rule is about, each absent, at its least and at its most."""
-    for path, node in fields():
+    for path, node in kind.fields():
         for rule in node.get("x-kubernetes-validations", ()):
             if "oldSelf" in rule["rule"] or "properties" not in node:
                 continue
             spoken = dict.fromkeys(_spoken_of(rule["rule"], node))
             for one, two in itertools.combinations(spoken, 2):
-                yield from _pairs(path, node, one, two)
+                yield from _pairs(kind.valid_with(path), path, node, one, two)
 
 
 def _spoken_of(rule: str, node: JsonObject) -> Iterator[tuple[str, ...]]:
@@ -177,12 +182,11 @@ def _spoken_of(rule: str, node: JsonObject) -> Iterator[tuple[str, ...]]:
 
 
 def _pairs(
-    path: Path, node: JsonObject, one: tuple[str, ...], two: tuple[str, ...]
+    valid: JsonObject, path: Path, node: JsonObject, one: tuple[str, ...], two: tuple[str, ...]
 ) -> Iterator[Mutant]:
-    job = valid_with(path)
     states = itertools.product(_states(node, one), _states(node, two))
     for (first, first_name), (second, second_name) in states:
-        mutant = job
+        mutant = valid
         for names, value in ((one, first), (two, second)):
             for end in range(len(path), len(path) + len(names)):
                 place = (*path, *names)[:end]

@@ -1,8 +1,9 @@
-"""The CRD's schema as the fault tests walk it: a new field is tried without being listed."""
+"""The CRDs' schemas as the fault tests walk them: a new field is tried without being listed."""
 
 import copy
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -11,26 +12,111 @@ from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
 from embedtune_api.base import InvalidJob
-from embedtune_api.job import FineTuneJob
-from tests.api.cases import ACCEPTED, MINIMAL
+from embedtune_api.runtime import plural_of
 from tests.conftest import ROOT
 
 JsonObject = dict[str, Any]
 Path = tuple[str | int, ...]
 REMOVE = object()
-_VERSION = yaml.safe_load((ROOT / "crds/embedtune.dev_finetunejobs.yaml").read_text())["spec"][
-    "versions"
-][0]
-SPEC: JsonObject = _VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
+ANY = "x-kubernetes-preserve-unknown-fields"
 
 
-def fields(node: JsonObject = SPEC, path: Path = ("spec",)) -> Iterator[tuple[Path, JsonObject]]:
-    """Every field of the spec with its node; of a list, its first item."""
-    yield path, node
-    for name, child in node.get("properties", {}).items():
-        yield from fields(child, (*path, name))
-    if "items" in node:
-        yield from fields(node["items"], (*path, 0))
+class Item(str):
+    """A key that a user has made up, and so no field's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind whose spec's schema is walked."""
+
+    name: str
+    spec: JsonObject
+    """The schema."""
+    donors: tuple[JsonObject, ...]
+    """Valid documents which between them have what no sample of a single field can have."""
+    donors_at: str
+    """Where another donor is to be put."""
+    parse: Callable[[JsonObject], object]
+    """Reads a document as the operator does, or raises InvalidJob."""
+    item: Item = field(default_factory=Item)
+    """What the donors call one item of a map of objects."""
+    twice: bool = False
+    """Whether lists of objects are tried with their first item twice, which no schema forbids."""
+
+    def fields(self) -> Iterator[tuple[Path, JsonObject]]:
+        """Every field of the spec with its node; of a list its first item, of a map one."""
+        yield from self._fields(self.spec, ("spec",))
+
+    def _fields(self, node: JsonObject, path: Path) -> Iterator[tuple[Path, JsonObject]]:
+        yield path, node
+        for name, child in self._inside(node).items():
+            yield from self._fields(child, (*path, name))
+
+    def _inside(self, node: JsonObject) -> dict[str | int, JsonObject]:
+        inside: dict[str | int, JsonObject] = dict(node.get("properties", {}))
+        if "items" in node:
+            inside[0] = node["items"]
+        if "properties" in node.get("additionalProperties", {}):
+            inside[self.item] = node["additionalProperties"]
+        return inside
+
+    def node_at(self, path: Path) -> JsonObject:
+        """The schema of a place."""
+        node = self.spec
+        for key in path[1:]:
+            node = self._inside(node)[key]
+        return node
+
+    def parses(self, document: JsonObject) -> bool:
+        """Whether the API types read it."""
+        try:
+            self.parse(document)
+        except InvalidJob:
+            return False
+        return True
+
+    def valid_with(self, path: Path) -> JsonObject:
+        """A valid document that has this field.
+
+        Raises:
+            LookupError: none is known.
+        """
+        for donor in sorted(self.donors, key=lambda document: not has(document, path)):
+            document = donor
+            for end in range(2, len(path) + 1):
+                if not has(document, path[:end]):
+                    document = changed(document, path[:end], sample(self.node_at(path[:end])))
+            if self.parses(document):
+                return document
+        raise LookupError(f"no valid {self.name} has {dotted(path)}: add one to {self.donors_at}")
+
+    def changeable(self) -> list[Path]:
+        """The fields that no rule of the CRD holds fixed, as deep as the rules look."""
+        rules = " ".join(rule["rule"] for rule in self.spec.get("x-kubernetes-validations", ()))
+        fixed = set(re.findall(r"self\.([\w.]+) == oldSelf\.\1(?![\w.])", rules))
+        return _changeable(self.spec, ("spec",), fixed)
+
+
+def spec_of(kind: str) -> JsonObject:
+    """The schema of a kind's spec, as its CRD has it."""
+    crd = yaml.safe_load((ROOT / f"crds/embedtune.dev_{plural_of(kind)}.yaml").read_text())
+    (version,) = crd["spec"]["versions"]
+    found: JsonObject = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return found
+
+
+def _changeable(node: JsonObject, path: Path, fixed: set[str]) -> list[Path]:
+    found: list[Path] = []
+    for name, child in node["properties"].items():
+        place = (*path, name)
+        words = dotted(place).removeprefix("spec.")
+        if words in fixed:
+            continue
+        if any(f.startswith(f"{words}.") for f in fixed):
+            found += _changeable(child, place, fixed)
+        else:
+            found.append(place)
+    return found
 
 
 def dotted(path: Path) -> str:
@@ -41,9 +127,7 @@ def dotted(path: Path) -> str:
 def changed(document: JsonObject, path: Path, value: Any) -> JsonObject:
     """A copy with something else in a place whose parent is there."""
     document = copy.deepcopy(document)
-    node: Any = document
-    for key in path[:-1]:
-        node = node[key]
+    node = at(document, path[:-1])
     if value is not REMOVE:
         node[path[-1]] = value
     elif isinstance(node, list):
@@ -51,6 +135,14 @@ def changed(document: JsonObject, path: Path, value: Any) -> JsonObject:
     else:
         node.pop(path[-1], None)
     return document
+
+
+def at(document: JsonObject, path: Path) -> Any:
+    """What is in a place."""
+    node: Any = document
+    for key in path:
+        node = node[key]
+    return node
 
 
 def has(document: JsonObject, path: Path) -> bool:
@@ -64,14 +156,6 @@ def has(document: JsonObject, path: Path) -> bool:
             return False
         node = node[key]
     return True
-
-
-def node_at(path: Path) -> JsonObject:
-    """The schema of a place."""
-    node = SPEC
-    for key in path[1:]:
-        node = node["items"] if isinstance(key, int) else node["properties"][key]
-    return node
 
 
 def sample(node: JsonObject) -> Any:
@@ -138,45 +222,3 @@ _SAMPLES: dict[str, Callable[[JsonObject], Any]] = {
 
 def _own(node: JsonObject) -> list[tuple[str, JsonObject]]:
     return list(node.get("properties", {}).items())
-
-
-@cache
-def _donors() -> list[JsonObject]:
-    return [MINIMAL, *(case.job() for case in ACCEPTED)]
-
-
-def valid_with(path: Path) -> JsonObject:
-    """A valid job that has this field.
-
-    Raises:
-        LookupError: none is known.
-    """
-    donors = sorted(_donors(), key=lambda job: not has(job, path))
-    for donor in donors:
-        job = donor
-        for end in range(2, len(path) + 1):
-            if not has(job, path[:end]):
-                job = changed(job, path[:end], sample(node_at(path[:end])))
-        try:
-            FineTuneJob.parse(job)
-        except InvalidJob:
-            continue
-        return job
-    raise LookupError(f"no valid job has {dotted(path)}: add one to ACCEPTED in tests/api/cases.py")
-
-
-def changeable(node: JsonObject = SPEC, path: Path = ("spec",)) -> list[Path]:
-    """The fields that no rule of the CRD holds fixed, as deep as the rules look."""
-    rules = " ".join(rule["rule"] for rule in SPEC.get("x-kubernetes-validations", ()))
-    fixed = set(re.findall(r"self\.([\w.]+) == oldSelf\.\1(?![\w.])", rules))
-    found: list[Path] = []
-    for name, child in node["properties"].items():
-        place = (*path, name)
-        words = dotted(place).removeprefix("spec.")
-        if words in fixed:
-            continue
-        if any(f.startswith(f"{words}.") for f in fixed):
-            found += changeable(child, place)
-        else:
-            found.append(place)
-    return found

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.conftest import WHOLE
-from tests.faults.schema import REMOVE, Path, changeable, changed, dotted, has, node_at
+from tests.faults.kinds import JOB
+from tests.faults.schema import REMOVE, Path, changed, dotted, has
 from tests.operator.fake_api import JOB_PATH, FakeApi, FakeOperator, submitted
 from tests.operator.objects import raw_job
 
@@ -24,7 +25,7 @@ KILL, DELETE = "the operator is killed", "the child is deleted"
 
 def values(path: Path) -> st.SearchStrategy[Any]:
     """What may stand in a place, or nothing."""
-    node = node_at(path)
+    node = JOB.node_at(path)
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "boolean": st.booleans(),
         "integer": st.integers(node.get("minimum", 0), node.get("maximum", 10**6)),
@@ -36,7 +37,7 @@ def values(path: Path) -> st.SearchStrategy[Any]:
 
 def edits() -> st.SearchStrategy[tuple[Path, Any]]:
     """One change that the CRD's rules allow."""
-    return st.sampled_from(changeable()).flatmap(
+    return st.sampled_from(JOB.changeable()).flatmap(
         lambda path: st.tuples(st.just(path), values(path))
     )
 
@@ -110,8 +111,8 @@ async def made_as_it_is(spec: dict[str, Any]) -> FakeApi:
 
 
 def test_what_can_be_changed_is_known() -> None:
-    assert {"spec.suspend", "spec.runPolicy.backoffLimit"} <= set(map(dotted, changeable()))
-    assert not any(dotted(path).startswith("spec.model") for path in changeable())
+    assert {"spec.suspend", "spec.runPolicy.backoffLimit"} <= set(map(dotted, JOB.changeable()))
+    assert not any(dotted(path).startswith("spec.model") for path in JOB.changeable())
 
 
 @settings(max_examples=400 if WHOLE else 50)

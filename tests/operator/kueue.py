@@ -1,8 +1,8 @@
 """Kueue's part, played by the test: it writes what Kueue writes, as another field manager.
 
-Kueue itself is not installed. What it does to a Job is documented: it starts one that its queue has
-let in by suspend: false with the flavour's node selector and tolerations in the template, and takes
-it out again by suspend: true.
+It starts a Job that its queue has let in by suspend: false with the flavour's node selector and
+tolerations in the template, and takes it out again, and those with it, by suspend: true.
+test_kueue_live.py has Kueue itself do so, which takes too long to build for every run.
 """
 
 import json
@@ -27,7 +27,7 @@ WORKLOADS: JsonObject = {
         "names": {"kind": "Workload", "plural": "workloads", "singular": "workload"},
         "versions": [
             {
-                "name": "v1beta1",
+                "name": "v1beta2",
                 "served": True,
                 "storage": True,
                 "schema": {
@@ -67,7 +67,7 @@ class Kueue:
         """Make the Workload of the child Job."""
         labels = {"kueue.x-k8s.io/job-uid": self._child["uid"]}
         body = {
-            "apiVersion": "kueue.x-k8s.io/v1beta1",
+            "apiVersion": "kueue.x-k8s.io/v1beta2",
             "kind": "Workload",
             "metadata": {"name": "job-tune", "namespace": self._ns.name, "labels": labels},
             "spec": {"active": True, "queueName": "team"},
@@ -86,8 +86,11 @@ class Kueue:
         self._apply({"suspend": False, "template": {"spec": FLAVOUR}})
 
     def take_out(self) -> None:
-        """Suspend the Job, for another."""
+        """Suspend the Job, for another or for its user; its template is then what it was."""
         self._apply({"suspend": True, "template": {"spec": FLAVOUR}})
+        # only that of a Job that has not started may change
+        self._ns.patch("jobs", f"{self._child['name']}/status", {"status": {"startTime": None}})
+        self._apply({"suspend": True})
 
     def _apply(self, spec: JsonObject) -> None:
         body: dict[str, Any] = {
@@ -96,5 +99,5 @@ class Kueue:
             "metadata": {"name": self._child["name"], "namespace": self._ns.name},
             "spec": spec,
         }
-        manager = ("--field-manager=kueue-job-controller", "--force-conflicts")
+        manager = ("--field-manager=kueue", "--force-conflicts")
         self._kubectl("apply", "--server-side", *manager, "-f", "-", stdin=json.dumps(body))

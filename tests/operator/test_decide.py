@@ -140,7 +140,8 @@ CASES: dict[str, Observed] = {
     "suspended-before-it-began": Observed(),
     "suspending": Observed(child(spec={"suspend": True}), (running(meta=GONE),), PROGRESS),
     "suspended": Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True})),
-    "resumed": Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True})),
+    "resumed": Observed(child(("Suspended", "JobSuspended"))),
+    "held": Observed(child(("Suspended", "JobSuspended"), spec={"suspend": True})),
     "resumed-pod-going": Observed(child(resumed="2026-11-24T11:59:59Z"), (running(meta=OLD),)),
     "resumed-no-pod": Observed(child(resumed="2026-11-24T11:59:59Z")),
 }

@@ -23,7 +23,7 @@ VERDICTS = {
     **dict.fromkeys(("training", "second-attempt"), TRAINS),
     **dict.fromkeys(("suspended", "suspended-before-it-began"), SUSPENDED),
     **dict.fromkeys(("succeeded", "improved"), DONE),
-    **dict.fromkeys(("refused", "image-pull", "image-name", "config-error"), WRONG),
+    **dict.fromkeys(("refused", "held", "image-pull", "image-name", "config-error"), WRONG),
     **dict.fromkeys(("not-improved", "no-result", "other-place", "bad-data", "oom"), WRONG),
     **dict.fromkeys(("backoff", "deadline", "failed-without-pods", "result-lost"), WRONG),
     "overfull": WRONG,

@@ -243,6 +243,8 @@ def test_a_queued_job_that_its_user_suspends_is_held_back_by_kueue(
     ns.wait_reason("Training")
     ns.patch("finetunejobs", "tune", {"spec": {"suspend": True}})
     eventually(lambda: not kueue.active, what="Kueue is told")
+    assert ns.child()["spec"]["suspend"] is False, "Kueue takes it out, not the operator"
+    kueue.take_out()
     let_go(ns, pod)
     ns.wait_reason("Suspended")
     ns.patch("finetunejobs", "tune", {"spec": {"suspend": False}})

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from embedtune_operator.apply import Applier
+from embedtune_operator.cache import Cache
 from embedtune_operator.observe import Observed
 from embedtune_operator.removal import decide_removal
 from embedtune_operator.views import StoredJob
+from tests.operator.fake_api import FakeApi
 from tests.operator.objects import CHILD, NOW, SETTINGS, child, golden, raw_job, running, stored
 from tests.operator.test_decide import GONE, LATER, OLD, PROGRESS, plan
 from tests.operator.world import condition
@@ -101,7 +104,7 @@ def test_the_user_suspends_by_kueues_own_word() -> None:
     training = plan(stored(), RUNS).status
     told = plan(stored(training, suspend=True), RUNS)
     assert told.may_run is False
-    assert told.child_patch == {"spec": {"suspend": True}}
+    assert told.child_patch is None, "Kueue stops it, not the operator"
     known = told.status
     assert plan(stored(known, suspend=True), PREEMPTED).may_run is None, "once"
     # Kueue had let it in again before it was told
@@ -129,7 +132,22 @@ def test_a_deleted_job_is_not_let_in_again() -> None:
     raw["metadata"]["deletionTimestamp"] = "2026-11-24T11:59:59Z"
     found = decide_removal(StoredJob.of(raw), RUNS, SETTINGS, NOW)
     assert found.may_run is False
-    assert found.child_patch == {"spec": {"suspend": True}}
+    assert found.child_patch is None, "Kueue stops it, not the operator"
     waiting = decide_removal(StoredJob.of(raw), WAITS, SETTINGS, NOW)
     assert waiting.may_run is False, "while its model is removed"
     assert [c["metadata"]["name"] for c in waiting.children] == [f"{CHILD}-r"]
+
+
+@pytest.mark.parametrize("served", ["v1beta1", "v1beta2", None])
+async def test_kueue_is_told_in_the_version_that_it_prefers(served: str | None) -> None:
+    """One whose Workloads stand as they should is not written to; where there is none, nothing."""
+    api = FakeApi()
+    workloads = f"/apis/kueue.x-k8s.io/{served}/namespaces/search/workloads"
+    if served is not None:
+        preferred = {"groupVersion": f"kueue.x-k8s.io/{served}", "version": served}
+        api.objects["/apis/kueue.x-k8s.io"] = {"preferredVersion": preferred}
+        for name, spec in {"active": {}, "told": {"active": False}}.items():
+            api.put(f"{workloads}/{name}", {"metadata": {"name": name}, "spec": spec})
+    await Applier(api, Cache()).let_run(queued(), may=False)
+    assert api.writes == ([f"merge {workloads}/active"] if served else [])
+    assert served is None or api.objects[f"{workloads}/active"]["spec"] == {"active": False}

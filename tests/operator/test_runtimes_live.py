@@ -121,6 +121,17 @@ def test_two_defaults_are_named_until_one_is_left(operator: OperatorProcess, ns:
     eventually(lambda: ns.status().get("runtime", {}).get("name") == "two", what="the other one")
 
 
+def test_what_kubernetes_does_not_know_is_not_left_out_silently(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    make(ns, "typo", **BLUEPRINT | {"affinity": {"nodeAffinty": {}}})
+    ns.submit(runtime={"name": "typo"})
+    message = condition(ns.wait_reason("CreateFailed"), "Stalled")["message"]
+    assert 'unknown field "spec.template.spec.affinity.nodeAffinty"' in message
+    assert "spec.affinity or spec.podTemplatePatch of the FineTuneRuntime typo" in message
+    assert ns.all("jobs") == []
+
+
 @pytest.fixture
 def nested() -> Iterator[JsonObject]:
     """As deep as the API server takes it, which is too deep for Python's usual limit."""

@@ -219,6 +219,15 @@ def test_a_suspended_job_is_not_sized_until_it_is_resumed() -> None:
     assert [c["metadata"]["name"] for c in resumed.children] == [CHILD, SIZER]
 
 
+@pytest.mark.parametrize("labels", [{"kueue.x-k8s.io/queue-name": "default"}, {}])
+def test_a_sizing_that_kueue_holds_says_so(labels: dict[str, str]) -> None:
+    """It may put every Job of a namespace into a queue, or hold those that are in none."""
+    held = sizer(("Suspended", "JobSuspended"), spec={"suspend": True}, labels=labels)
+    found = sized(stored(), seen(job=held))
+    assert status(found)["reason"] == "Queued"
+    assert SIZER in status(found)["conditions"][0]["message"]
+
+
 def test_a_sizing_pod_is_never_taken_for_a_training() -> None:
     cache = Cache()
     cache.put_pod(of_sizer(ended(0, FOUND)))

@@ -12,13 +12,24 @@ SUSPENDED: dict[str, Any] = {"suspend": True}
 
 
 def test_the_childs_suspend_follows_the_jobs_and_nothing_else_is_applied() -> None:
-    told = plan(stored(**SUSPENDED), CASES["training"])
-    assert told.child_patch == {"spec": {"suspend": True}}
-    assert told.children == ()
-    assert plan(stored(**SUSPENDED), CASES["suspended"]).child_patch is None
-    resumed = plan(stored(suspend=False), CASES["suspended"])
+    first = plan(stored(**SUSPENDED), CASES["training"])
+    assert (first.child_patch, first.again) == (None, True), "the status says so before"
+    told = plan(stored(first.status, **SUSPENDED), CASES["training"])
+    assert (told.child_patch, told.again) == ({"spec": {"suspend": True}}, False)
+    assert first.children == told.children == ()
+    assert plan(stored(first.status, **SUSPENDED), CASES["suspended"]).child_patch is None
+    resumed = plan(stored(first.status, suspend=False), CASES["suspended"])
     assert resumed.child_patch == {"spec": {"suspend": False}}
     assert resumed.children == ()
+
+
+def test_what_others_have_suspended_is_theirs_to_resume() -> None:
+    """Kueue suspends each Job without a queue where it is told so, as often as it is resumed."""
+    assert plan(stored(), CASES["held"]).child_patch is None
+    suspended = plan(stored(**SUSPENDED), CASES["held"]).status
+    resumed = plan(stored(suspended), CASES["held"])
+    assert resumed.child_patch == {"spec": {"suspend": False}}
+    assert plan(stored(resumed.status), CASES["held"]).child_patch is None, "once"
 
 
 def test_nothing_is_made_for_a_job_that_begins_suspended() -> None:
