@@ -102,7 +102,7 @@ def test_csv_files_without_a_header_have_to_be_said_to_be(tmp_path):
         ("t.parquet", CSV, "set spec.data.train.format, perhaps to csv"),
         ("t.parquet", JSONL, "perhaps to jsonl"),
         ("t.parquet", b"\0\1\2\3", "is something that begins with b'\\x00\\x01\\x02\\x03'"),
-        ("t.parquet", gzip.compress(b"PAR1"), "is packed by gzip; unpack it"),
+        ("t.parquet", gzip.compress(b"PAR1", mtime=0), "is packed by gzip; unpack it"),
         ("t.csv", b"PAR1....", "is a Parquet file; set spec.data.train.format to parquet"),
         ("t.jsonl", b"PAR1....", "is read as jsonl, but is a Parquet file"),
         ("t.csv", b"PK\x03\x04....", "is a zip archive, as Excel's .xlsx files are; unpack it, or"),
