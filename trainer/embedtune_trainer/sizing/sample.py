@@ -90,7 +90,7 @@ def sizes_of(store: Store, uri: str) -> Mapping[str, int] | None:
     try:
         if (path := uri.removeprefix("file://")) != uri and Path(path).is_file():
             return {"": Path(path).stat().st_size}
-        found = {} if uri.startswith(HERE) else store.sizes(uri)
+        found = store.sizes(uri)
         if found or uri.startswith("hf://"):
             return found
         folder, _, name = uri.rstrip("/").rpartition("/")
