@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from embedtune_api.spec import FineTuneJobSpec
-from embedtune_trainer.encoding import PART_BUDGET
+from embedtune_trainer.encoding import AT_A_TIME, PART_BUDGET
 from embedtune_trainer.sizing.facts import Column, EncoderFacts, Entry, Facts, batch_bytes
 from embedtune_trainer.training.memory import SHARE, STATES, TRANSIENT
 
@@ -168,7 +168,10 @@ def _of_encoder(
         saved = batch_bytes(encoder, costs, columns, rows)
         if micro is not None:
             saved = min(saved, at_once * longest.saved_bytes)
-        working = BACKWARD * longest.largest_bytes * _in_a_part(encoder, at_once, device)
+        part = at_once if encoder.whole_batches else _in_a_part(encoder, at_once, device)
+        if micro is not None:  # the evaluation is not cut by it
+            part = max(part, _in_a_part(encoder, min(items, AT_A_TIME), device))
+        working = BACKWARD * longest.largest_bytes * part
         if spec.training.batch_size == "auto" or micro == "auto":
             saved *= TRANSIENT / SHARE / (1 if device == "cpu" else 2)
         found.append(
@@ -194,8 +197,6 @@ def _precisions(
 
 def _in_a_part(encoder: EncoderFacts, items: int, device: str) -> float:
     """Of the longest items, how many are encoded together."""
-    if encoder.whole_batches:
-        return items
     each = max(1, encoder.pixels // PATCH if encoder.takes == "image" else encoder.longest)
     return max(1, min(items, PART_BUDGET[device] / each))
 
