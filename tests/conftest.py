@@ -47,10 +47,10 @@ CLUSTERS = ("api", "chart", "operator", "faults", "cluster", "e2e")
 
 
 class Scheduling(LoadScopeScheduling):
-    """With two workers the files are shared between them, but one takes all that needs a cluster.
+    """The files are shared between the workers, but one begins with all that needs a cluster.
 
-    There is one cluster on a machine; and those tests wait more than they work, and some watch the
-    clock, so they come last, when the other worker has nothing more to do.
+    There is one cluster on a machine; and those tests wait more than they work, so the others go on
+    meanwhile.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -65,12 +65,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs less first, and skip what needs the kubelet where there is no root."""
+    """Order them, and skip what needs the kubelet where there is no root.
+
+    What needs less comes first; of several workers the first is to take the clusters' scope.
+    """
     no_root = pytest.mark.skip(reason="needs the kubelet: run as root on Linux")
     for item in items:
         if item.get_closest_marker("cluster") and os.geteuid() != 0:
             item.add_marker(no_root)
     items.sort(key=_layer)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _layer(item) == 0)
 
 
 def _layer(item: pytest.Item) -> int:

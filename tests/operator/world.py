@@ -125,8 +125,9 @@ class OperatorProcess:
             return 0, ""
 
     def log(self) -> list[JsonObject]:
-        """What it has logged, each line a JSON object."""
-        return [json.loads(line) for line in self._logs.read_text().splitlines()]
+        """What it has logged, each whole line a JSON object."""
+        whole = self._logs.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.split("\n") if line]
 
     def rss_mib(self) -> float:
         """Its resident memory."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Event, Timer
 
 import pytest
+import urllib3
+from minio import Minio
 
 from embedtune_api.contract import MANIFEST
 from embedtune_api.spec import Storage as StorageSpec
@@ -186,6 +188,24 @@ def test_by_default_a_minute_is_the_limit() -> None:
     now += s3_module.READ_TIMEOUT_S
     with pytest.raises(StorageUnavailable, match=r"why \(gave up after 2 tries in 60 s\)"):
         patience.wait_or_raise("s3://bucket/a", "why")
+
+
+def test_a_model_is_waited_for_longer_than_what_can_be_fetched_again(
+    s3: S3, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, put = time.monotonic(), Minio.fput_object
+
+    def away(self: Minio, *arguments: object, **more: object) -> object:
+        if time.monotonic() - began < 2 * QUICK.give_up_after_s:
+            raise urllib3.exceptions.ProtocolError("the service is away")
+        return put(self, *arguments, **more)
+
+    monkeypatch.setattr(Minio, "fput_object", away)
+    store = opened(s3.env)
+    with pytest.raises(StorageUnavailable, match="the service is away"):
+        store.put_folder(model, s3.uri("checkpoint"), MANIFEST)
+    store.publish(model, s3.uri("m"))
+    assert s3.names("m") == {name: len(data) for name, data in contents(model).items()}
 
 
 def test_stopping_ends_the_waiting(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="how long to wait for an S3 service that does not answer (default 60)",
+        help="how long to wait for an S3 service that does not answer, ten times as long to put the"
+        " model there (default 60)",
     )
     run.add_argument(
         "--work-dir",

@@ -5,11 +5,12 @@ when the run is told to stop. Nothing beyond plain S3 is used: GetObject, ListOb
 PutObject (in parts above PART_BYTES) and DeleteObject.
 """
 
+import copy
 import io
 import logging
 import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import TypeVar
@@ -49,6 +50,8 @@ READ_TIMEOUT_S = 30.0
 """Seconds between two pieces of an answer."""
 PART_BYTES = 8 * 2**20
 CHUNK_BYTES = 2**20
+PUBLISHING = 10
+"""Times the patience, for what took hours to make and cannot be fetched again."""
 README = "README.md"
 
 _Result = TypeVar("_Result")
@@ -152,7 +155,16 @@ class S3Store:
             self._trying(uri, lambda _: self._put(bucket, prefix + README, data))
 
     def publish(self, folder: Path, uri: str) -> None:
-        """See Store; sizes are compared with the service's own listing before the manifest."""
+        """See Store; sizes are compared with the service's own listing before the manifest.
+
+        A service that is away is waited for PUBLISHING times as long as in any other operation.
+        """
+        longer = copy.copy(self)
+        patience_s = PUBLISHING * self._policy.give_up_after_s
+        longer._policy = replace(self._policy, give_up_after_s=patience_s)
+        longer._publish(folder, uri)
+
+    def _publish(self, folder: Path, uri: str) -> None:
         bucket, prefix = split_prefix(uri)
         if contract.MANIFEST in self._sizes(uri, bucket, prefix):
             self._remove(uri, bucket, [prefix + contract.MANIFEST])
