@@ -6,7 +6,7 @@ Without matplotlib, which nothing else here needs, the tables alone are written.
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scale_parts import tables
 
@@ -28,15 +28,22 @@ def _rest_calls(_found: JsonObject, stage: JsonObject) -> float:
     return tables.calls_a_minute(stage)
 
 
-PANELS: tuple[tuple[str, str, Series, bool], ...] = (
-    ("apply to first child, p99, s", "churn", _child_p99, True),
-    ("finish to status, p99, s", "churn", _ended_p99, True),
-    ("memory, MiB", "churn", tables.own_mib, False),
-    ("CPU a job, ms", "churn", tables.cpu_ms_a_job, False),
-    ("calls a job", "churn", lambda _found, stage: tables.calls_a_job(stage), False),
-    ("calls a minute at rest", "rest", _rest_calls, True),
+PANELS: tuple[tuple[str, str, Series], ...] = (
+    ("apply to first child, p99, s", "churn", _child_p99),
+    ("finish to status, p99, s", "churn", _ended_p99),
+    ("memory at rest, MiB", "rest", tables.own_mib),
+    ("CPU a job, ms", "churn", tables.cpu_ms_a_job),
+    ("calls a job", "churn", lambda _found, stage: tables.calls_a_job(stage)),
+    ("calls a minute at rest", "rest", _rest_calls),
 )
-"""Title, the stages it is of, the value, whether its axis is logarithmic."""
+"""Title, the stages it is of, and the value."""
+FARTHEST: Final = 20.0
+"""Times the least value, from which on an axis is logarithmic."""
+
+
+def _grew(found: JsonObject) -> bool:
+    """Whether a system was left alone with no jobs, and then with many."""
+    return len({stage["resident"] for stage in found["stages"] if stage["kind"] == "rest"}) > 1
 
 
 def draw(kept: dict[str, JsonObject], path: Path) -> bool:
@@ -50,23 +57,26 @@ def draw(kept: dict[str, JsonObject], path: Path) -> bool:
     from matplotlib import pyplot as plt
 
     picture, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
-    for axis, (title, kind, value, log) in zip(axes.flat, PANELS, strict=True):
-        for name, found in kept.items():
+    grown = {name: found for name, found in kept.items() if found["users"] and _grew(found)}
+    for axis, (title, kind, value) in zip(axes.flat, PANELS, strict=True):
+        values = []
+        for name, found in grown.items():
             points = [
                 (stage["resident"], value(found, stage))
                 for stage in found["stages"]
                 if stage["kind"] == kind
             ]
             seen = [(x, y) for x, y in points if y is not None]
+            values += [y for _, y in seen if y > 0]
             axis.plot([x for x, _ in seen], [y for _, y in seen], marker="o", label=name)
         axis.set_title(title)
         axis.set_xlabel("resident jobs")
-        if log:
+        if max(values) > FARTHEST * min(values):
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes.flat[0].legend(fontsize="small")
+    axes.flat[-1].legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=90)
     plt.close(picture)
