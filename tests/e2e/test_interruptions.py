@@ -82,7 +82,8 @@ def test_storage_gone_for_a_minute_stops_no_training(user: User, questions: Rows
     finally:
         storage(1)
     status = user.finish("stormy")
-    assert (status["state"], status.get("restarts", 0)) == ("Complete", 0)
+    told = status.get("lastFailure")
+    assert (status["state"], status.get("restarts", 0)) == ("Complete", 0), told
     assert "manifest.json" in user.objects_in_s3("stormy")
 
 
