@@ -16,11 +16,11 @@ help: ## This list
 demo: .venv/.synced ## A real Kubernetes, the operator, one FineTuneJob to its end (EXAMPLE=..., KUBECONTEXT=... REGISTRY=... for yours)
 	@$(PY) -m localdemo $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(KUBECONTEXT),--context $(KUBECONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
-# One takes all that needs a cluster, and mostly waits.
+# One begins with all that needs a cluster, and mostly waits.
 WORKERS := --no-loadscope-reorder -n
 test: .venv/.synced ## All tests but those with Kueue; as root on Debian with the single-node cluster, else without what needs it
 	@$(PY) -m localcluster build
-	@$(PY) -m pytest $(WORKERS) 3
+	@$(PY) -m pytest $(WORKERS) 2
 
 test-fast: .venv/.synced ## The quick tests, which need no cluster, in 2 to 4 minutes
 	@$(PY) -m pytest $(WORKERS) 2 -m "not cluster and not controlplane and not slow"
