@@ -106,6 +106,7 @@ class Keeper:
         """Copy the state, and write it in the background."""
         self._since = self._clock()
         self._offered = step
+        self._writer.make_room()
         self._writer.offer(Snapshot.take(step, state, self._identity, device, self.found))
 
     def offer_last(

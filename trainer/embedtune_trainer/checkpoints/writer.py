@@ -61,6 +61,11 @@ class Writer(Generic[Item]):
             self._waiting = item
             self._changed.notify_all()
 
+    def make_room(self) -> None:
+        """Let go what waits, since a newer one is about to be made: both are large."""
+        with self._changed:
+            self._waiting = None
+
     def wait(self, timeout_s: float) -> bool:
         """Whether everything offered is written within so many seconds.
 
