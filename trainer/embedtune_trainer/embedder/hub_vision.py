@@ -162,7 +162,7 @@ def _layout_of(
     It passes the network nothing but the images, and pools over all of the tokens.
     """
     modes = embedder.pooling.modes
-    if backbone.options or GEM in modes or (backbone.prefix and set(modes) - {"cls"}):
+    if backbone.options or GEM in modes or _pools_prefix(backbone.prefix, modes):
         return None
     output = "last_hidden_state"
     if backbone.kind == "vector":
@@ -178,6 +178,11 @@ def _layout_of(
         options={POOLER: False} if headless else {},
         settings={"similarity_fn_name": "cosine"},
     )
+
+
+def _pools_prefix(prefix: int, modes: tuple[str, ...]) -> bool:
+    """Whether sentence-transformers' pooling would mix class tokens in, which ours leaves out."""
+    return prefix > 0 and bool(set(modes) - {"cls"})
 
 
 def family_of(network: PreTrainedModel, folder: Path) -> VisionFamily:
@@ -217,8 +222,8 @@ def _own_of(layout: Layout, family: VisionFamily, network: PreTrainedModel) -> O
         UnsupportedModel: it pools what is no place of the image.
     """
     modes = layout.pooling
-    prefix = family.prefix_in(network.config)
-    if layout.output not in (POOLED, "last_hidden_state") or (prefix and set(modes) - {"cls"}):
+    pools_prefix = _pools_prefix(family.prefix_in(network.config), modes)
+    if layout.output not in (POOLED, "last_hidden_state") or pools_prefix:
         raise UnsupportedModel(
             f"{layout.transformer.name}/{MODULES}: pools {layout.output} by"
             f" {', '.join(modes) or 'nothing'}, its class token among it; known are {POOLED}, and"
