@@ -7,7 +7,7 @@ ones; what memory a network takes does not depend on its weights' values.
 import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class Case:
         training: spec.training, beyond one epoch.
         limit: rows at most.
         formats: of the model.
+        checkpoints: spec.runPolicy.checkpoints.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     training: JsonObject
     limit: int = 200
     formats: tuple[str, ...] = ("safetensors",)
+    checkpoints: JsonObject = field(default_factory=dict)
 
     def job(self, output: Path) -> JsonObject:
         """The FineTuneJob."""
@@ -48,6 +50,7 @@ class Case:
             "data": {"train": {"uri": self.train.as_uri(), "limit": self.limit}},
             "training": {"epochs": 1, **self.training},
             "output": {"uri": output.as_uri(), "formats": list(self.formats)},
+            "runPolicy": {"checkpoints": self.checkpoints},
         }
         return {
             "apiVersion": "embedtune.dev/v1alpha1",
@@ -62,6 +65,13 @@ def cases(folder: Path) -> Iterator[Case]:
     text, questions, papers = {"backbone": minilm().as_uri()}, trec().train, arxiv_pairs().train
     yield Case("MiniLM, questions", text, questions, {"batchSize": 64}, 146)
     yield Case("MiniLM, questions, batch of 256", text, questions, {"batchSize": 256}, 580)
+    yield Case(
+        "MiniLM, questions, 400 steps, a checkpoint every 5",
+        text,
+        questions,
+        {"batchSize": 16, "epochs": 40},
+        checkpoints={"everySteps": 5},
+    )
     yield Case("MiniLM, pairs of papers", text, papers, {"batchSize": 16}, 40)
     yield Case(
         "MiniLM, pairs of papers, micro-batch of 4",

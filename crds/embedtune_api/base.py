@@ -1,7 +1,7 @@
 """The base of all API types: how a Python field becomes a JSON field, and how input is parsed."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -58,12 +58,21 @@ class ApiModel(BaseModel):
 
 def _deepest(data: Mapping[str, Any]) -> str:
     """The field with the deepest value, by so much of its path as leads to any field of ours."""
-    deepest: tuple[str | int, ...] = ()
+    *_, last = levels(data)
+    return _dotted(last[-1][0])
+
+
+def levels(data: object) -> Iterator[list[tuple[tuple[str | int, ...], Any]]]:
+    """What is in a nested object, level by level, without recursion.
+
+    Yields:
+        Of each level its values, each with so much of its path as leads
+        to any field of ours.
+    """
     level: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
     while level:
-        deepest = level[-1][0]
+        yield level
         level = [((*path, key)[:NAMED_MAX], v) for path, node in level for key, v in _inside(node)]
-    return _dotted(deepest)
 
 
 def _dotted(path: Iterable[str | int]) -> str:

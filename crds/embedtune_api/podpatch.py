@@ -6,12 +6,12 @@ host's namespaces and folders, tokens, security contexts) or make it another one
 images and commands) because there is no such field.
 """
 
-from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from embedtune_api.base import ApiModel
+from embedtune_api.base import ApiModel, levels
 from embedtune_api.fields import DnsLabel, ObjectName, Quantity, cel
 
 NESTED_MAX: Final = 32
@@ -20,18 +20,9 @@ the runtime does, and what that cannot hold must not begin."""
 
 
 def _readable(part: dict[str, Any]) -> dict[str, Any]:
-    level: list[Any] = [part]
-    for _ in range(NESTED_MAX):
-        level = [inner for node in level for inner in _inside(node)]
-    if level:
+    if next(islice(levels(part), NESTED_MAX, None), None):
         raise ValueError(f"nested too deeply: more than {NESTED_MAX} levels")
     return part
-
-
-def _inside(node: object) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
 
 
 Object = Annotated[dict[str, Any], AfterValidator(_readable)]

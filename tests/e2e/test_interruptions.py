@@ -65,7 +65,7 @@ def test_the_other_replica_goes_on_when_the_one_that_works_is_gone(
 
 
 def test_storage_gone_for_a_minute_stops_no_training(user: User, questions: Rows) -> None:
-    """Checkpoints wait for it to come back, in the background, and take memory meanwhile."""
+    """Checkpoints wait for it to come back, in the background, and take no memory meanwhile."""
 
     def storage(replicas: int) -> None:
         deployment = ("deployment/minio", "-n", "minio")
@@ -73,9 +73,7 @@ def test_storage_gone_for_a_minute_stops_no_training(user: User, questions: Rows
         user.site.kubectl("rollout", "status", *deployment, "--timeout=120s")
 
     often = {"backoffLimit": 0, "checkpoints": {"everySteps": 5}}
-    room = {"cpu": "1", "memory": "4Gi"}
-    data = user.data(questions[:200])
-    user.apply("stormy", data, training=LONG, runPolicy=often, resources=room)
+    user.apply("stormy", user.data(questions[:200]), training=LONG, runPolicy=often)
     begun = user.wait("stormy", training)["progress"]["step"]
     storage(0)
     try:

@@ -44,7 +44,10 @@ def test_the_limit(contents: dict[str, str], limit: float | None, tmp_path: Path
 def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         monkeypatch.setenv(name, os.environ[name])  # so that all is as it was afterwards
-    for name in ("HF_HUB_DISABLE_TELEMETRY", "RAYON_NUM_THREADS", "GOMP_SPINCOUNT"):
+    for name in (
+        *("HF_HUB_DISABLE_TELEMETRY", "RAYON_NUM_THREADS", "GOMP_SPINCOUNT"),
+        *("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"),
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
@@ -54,3 +57,6 @@ def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
     assert os.environ["HF_HOME"] == "/mine"
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert (
+        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == os.environ["LRU_CACHE_CAPACITY"] == "256"
+    )

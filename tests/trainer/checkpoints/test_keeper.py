@@ -1,13 +1,18 @@
 """Checkpoints on a file system and on real S3 servers: kept, verified, passed over, refused."""
 
 import json
+import weakref
+from collections import Counter
 from threading import Condition, Event
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from embedtune_api.checkpoints import Checkpoints
 from embedtune_api.spec import Storage as StorageSpec
+from embedtune_trainer.checkpoints import keeper as keeper_module
+from embedtune_trainer.checkpoints.files import Snapshot, write
 from embedtune_trainer.checkpoints.identity import Identity
 from embedtune_trainer.checkpoints.keeper import Keeper
 from embedtune_trainer.checkpoints.shelf import Shelf
@@ -77,7 +82,7 @@ def state(step):
 def put(keeper, *steps):
     for step in steps:
         keeper.offer(step, state(step), CPU)
-        assert keeper._writer.wait(20)
+        assert keeper.settled(20)
 
 
 def steps_in(tmp_path):
@@ -97,6 +102,34 @@ def test_the_newest_are_kept_and_the_last_is_gone_on_from(place, tmp_path):
 def test_nothing_to_go_on_from(place):
     with keeper_on(FileStore(), *place) as keeper:
         assert keeper.newest(CPU) is None
+
+
+def test_while_the_storage_is_away_one_copy_is_in_memory_and_two_lie_on_the_disk(
+    place, tmp_path, monkeypatch
+):
+    copies, most = [], Counter()
+
+    def taking(*args):
+        snapshot = Snapshot.take(*args)
+        copies.append(weakref.ref(snapshot))
+        most["copies"] = max(most["copies"], sum(copy() is not None for copy in copies))
+        return snapshot
+
+    def writing(snapshot, folder):
+        write(snapshot, folder)
+        most["folders"] = max(most["folders"], len(list(folder.parent.iterdir())))
+
+    monkeypatch.setattr(keeper_module, "Snapshot", Mock(take=taking))
+    monkeypatch.setattr(keeper_module, "write", writing)
+    storage = Away(calls=10**9)
+    with keeper_on(storage, *place) as keeper:
+        for step in range(1, 60):
+            keeper.offer(step, state(step), CPU)
+        storage.calls = 0
+        assert keeper.settled(20)
+        assert not list((tmp_path / "work" / keeper_module.WRITTEN).iterdir())
+    assert steps_in(tmp_path)[-1] == 59
+    assert most == {"copies": 1, "folders": 2}
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "checkpoint.json"])

@@ -73,7 +73,7 @@ def test_training_goes_on_while_s3_is_away(s3, tmp_path):
             assert notes.heard("checkpoint not written yet, it is tried again")
             assert not s3.names("checkpoints")
             line.cut.clear()
-            assert keeper._writer.wait(20)
+            assert keeper.settled(20)
             step, found = keeper.newest(CPU)
     assert step == 15
     assert found["w"].tolist() == [15.0] * 4

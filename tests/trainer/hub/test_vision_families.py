@@ -85,6 +85,15 @@ def test_a_foreign_folder_that_pools_the_class_token_is_refused(tmp_path):
         load(tmp_path / "saved")
 
 
+def test_a_foreign_folder_that_pools_what_is_pooled_already_is_refused(tmp_path):
+    load(VISION_FAMILIES[0].save(tmp_path / "hub")).save(tmp_path / "saved")
+    (tmp_path / "saved/embedtune.json").unlink()
+    config = tmp_path / "saved/sentence_bert_config.json"
+    config.write_text(config.read_text().replace("last_hidden_state", "pooler_output"))
+    with pytest.raises(UnsupportedModel, match=r"saved/modules.json: pools pooler_output by cls;"):
+        load(tmp_path / "saved")
+
+
 OTHERS = pytest.mark.parametrize(
     "family", [f for f in VISION_FAMILIES if f.name in KINDS], ids=lambda family: family.name
 )

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,6 +24,18 @@ LAST_WORTH_S: Final = 60.0
 before, so that what follows the training (measuring, export) cannot cost it."""
 LAST_TIMEOUT_S: Final = 45.0
 """Seconds that the last checkpoint may take once the run has been told to stop."""
+WRITTEN: Final = "written"
+"""The folder of the checkpoints on their way: one in transfer and one behind it at most."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that lies on the disk."""
+
+    step: int
+    folder: Path
+    begun: float
+    """When it began to be written; seconds on the keeper's clock."""
 
 
 class Keeper:
@@ -63,7 +76,8 @@ class Keeper:
         self.also: dict[str, Stateful] = {}
         self._offered = 0
         self._since = clock()
-        self._writer: Writer[Snapshot] = Writer(self._write, self._tell_failed, backoff)
+        self._to_disk: Writer[Snapshot] = Writer(self._write, self._tell_failed, backoff)
+        self._to_storage: Writer[Written] = Writer(self._put, self._tell_failed, backoff, _remove)
 
     def newest(self, device: torch.device) -> tuple[int, dict[str, Any]] | None:
         """Steps done and state of the newest good checkpoint; None if there is none.
@@ -103,11 +117,15 @@ class Keeper:
         return waited_s >= self._options.every_minutes * 60
 
     def offer(self, step: int, state: dict[str, Any], device: torch.device) -> None:
-        """Copy the state, and write it in the background."""
+        """Copy the state, and write it in the background.
+
+        The copy before it is waited for until it lies on the disk, so that there is never more
+        than one in memory, however long the storage is away.
+        """
+        self._to_disk.wait(None)
         self._since = self._clock()
         self._offered = step
-        self._writer.make_room()
-        self._writer.offer(Snapshot.take(step, state, self._identity, device, self.found))
+        self._to_disk.offer(Snapshot.take(step, state, self._identity, device, self.found))
 
     def offer_last(
         self, step: int, capture: Callable[[], dict[str, Any]], device: torch.device
@@ -118,13 +136,20 @@ class Keeper:
         """
         if step > self._offered:
             self.offer(step, capture(), device)
-        if not self._writer.wait(LAST_TIMEOUT_S):
+        if not self.settled(LAST_TIMEOUT_S):
             self._reporter.note("the last checkpoint could not be written in time", step=step)
+
+    def settled(self, timeout_s: float) -> bool:
+        """Whether everything offered is in the storage within so many seconds."""
+        until = time.monotonic() + timeout_s
+        return self._to_disk.wait(timeout_s) and self._to_storage.wait(until - time.monotonic())
 
     def close(self) -> None:
         """Drop what is not yet written; returns when nothing is being written any more."""
         self._shelf.close()
-        self._writer.close()
+        self._to_disk.close()
+        self._to_storage.close()
+        shutil.rmtree(self._work_dir / WRITTEN, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -157,20 +182,26 @@ class Keeper:
         return load(there)
 
     def _write(self, snapshot: Snapshot) -> None:
-        """In the writer's thread."""
+        """To the disk, in the place of what waits there for the storage; in a thread of its own."""
         begun = self._clock()
-        folder = self._work_dir / "write"
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            write(snapshot, folder)
-            self._shelf.put(folder, snapshot.step, self._options.keep)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        if waiting := self._to_storage.take_back():
+            _remove(waiting)
+        folder = self._work_dir / WRITTEN / str(snapshot.step)
+        write(snapshot, folder)
+        self._to_storage.offer(Written(snapshot.step, folder, begun))
+
+    def _put(self, written: Written) -> None:
+        """To the storage, in a thread of its own."""
+        self._shelf.put(written.folder, written.step, self._options.keep)
+        _remove(written)
+        seconds = round(self._clock() - written.begun, 2)
+        self._reporter.note("checkpoint written", step=written.step, seconds=seconds)
+
+    def _tell_failed(self, late: Snapshot | Written, error: TrainerError) -> None:
         self._reporter.note(
-            "checkpoint written", step=snapshot.step, seconds=round(self._clock() - begun, 2)
+            "checkpoint not written yet, it is tried again", step=late.step, why=error
         )
 
-    def _tell_failed(self, snapshot: Snapshot, error: TrainerError) -> None:
-        self._reporter.note(
-            "checkpoint not written yet, it is tried again", step=snapshot.step, why=error
-        )
+
+def _remove(written: Written) -> None:
+    shutil.rmtree(written.folder)

@@ -37,11 +37,20 @@ class Writer(Generic[Item]):
         write: Callable[[Item], None],
         failed: Callable[[Item, TrainerError], None],
         backoff: Backoff = PATIENT,
+        given_up: Callable[[Item], None] = lambda _: None,
     ) -> None:
-        """`failed` is told of each try that did not go well, in the writer's thread."""
+        """Begin to wait for items.
+
+        Args:
+            write: writes one, in the writer's thread, as the others are called.
+            failed: told of each try that did not go well.
+            backoff: between the tries.
+            given_up: told of an item whose tries have failed, before a newer one is begun.
+        """
         self._write = write
         self._failed = failed
         self._backoff = backoff
+        self._given_up = given_up
         self._waiting: Item | None = None
         self._busy = self._closed = False
         self._defect: Exception | None = None
@@ -61,13 +70,14 @@ class Writer(Generic[Item]):
             self._waiting = item
             self._changed.notify_all()
 
-    def make_room(self) -> None:
-        """Let go what waits, since a newer one is about to be made: both are large."""
+    def take_back(self) -> Item | None:
+        """What waits, if anything does: it is not written any more."""
         with self._changed:
-            self._waiting = None
+            item, self._waiting = self._waiting, None
+            return item
 
-    def wait(self, timeout_s: float) -> bool:
-        """Whether everything offered is written within so many seconds.
+    def wait(self, timeout_s: float | None) -> bool:
+        """Whether everything offered is written within so many seconds, or however long it takes.
 
         Raises:
             Exception: see offer.
@@ -123,6 +133,7 @@ class Writer(Generic[Item]):
             else:
                 return
             if self._superseded_within(wait_s):
+                self._given_up(item)
                 return
             wait_s = min(2 * wait_s, self._backoff.longest_s)
 

@@ -222,11 +222,11 @@ def _own_of(layout: Layout, family: VisionFamily, network: PreTrainedModel) -> O
         UnsupportedModel: it pools what is no place of the image.
     """
     modes = layout.pooling
-    pools_prefix = _pools_prefix(family.prefix_in(network.config), modes)
-    if layout.output not in (POOLED, "last_hidden_state") or pools_prefix:
+    known = layout.output == ("last_hidden_state" if modes else POOLED)
+    if not known or _pools_prefix(family.prefix_in(network.config), modes):
         raise UnsupportedModel(
             f"{layout.transformer.name}/{MODULES}: pools {layout.output} by"
-            f" {', '.join(modes) or 'nothing'}, its class token among it; known are {POOLED}, and"
+            f" {', '.join(modes) or 'nothing'}; known are {POOLED} by nothing, and"
             " last_hidden_state by cls or, where there is no class token, by others"
         )
     kind: FeatureKind = family.raw if modes else "vector"

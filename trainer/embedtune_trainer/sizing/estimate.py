@@ -133,7 +133,7 @@ def _disk(facts: Facts, spec: FineTuneJobSpec) -> tuple[str, str]:
     parts = {
         "backbone": facts.backbone_bytes or 1.1 * weights,
         "data": 3.0 * (facts.data_bytes or 0),
-        "a checkpoint": (1 + states_of(spec)) * trained,
+        "checkpoints": 2 * (1 + states_of(spec)) * trained,
         "model": (1 + graphs) * weights,
         "caches": CACHES,
     }
