@@ -141,6 +141,10 @@ class Cache:
         shelves = self.runtimes.values()
         return tuple(r for shelf in shelves for r in shelf if r.id.namespace in ("", namespace))
 
+    def has_child(self, job_uid: str) -> bool:
+        """Whether any Job of this FineTuneJob's is known."""
+        return job_uid in self._children_of
+
     def child_of(self, job_uid: str, name: str) -> ChildJob | None:
         """The FineTuneJob's Job of this name; of two, the one that was made last."""
         found = map(self.children.get, self._children_of.get(job_uid, ()))

@@ -131,7 +131,7 @@ class Controller:
             if plan.finalizer or plan.again or (plan.events and is_finished(plan.status or {})):
                 continue  # of the last: its result is safe now, so its child may be given its TTL
             if plan.children:
-                continue  # they may have been there for a while, and no event tells of them then
+                return 0.0  # they may have been there for a while, and no event tells of them then
             return plan.again_after_s
         raise RetryLater("the job kept changing while it was decided about")
 
@@ -147,6 +147,8 @@ class Controller:
         uid = job.id.uid
         if plan.children:
             await self._make(job, plan, now)
+            if job.new and child is None:
+                return  # what is to be told is decided anew, once no other job waits for its child
         if plan.may_run is not None and child is not None:
             await self._applier.let_run(child, may=plan.may_run)
         if plan.child_patch is not None and child is not None:

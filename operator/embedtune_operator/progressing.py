@@ -4,6 +4,7 @@ from embedtune_api import reasons
 from embedtune_operator.failures import failure_of, is_final
 from embedtune_operator.scene import Finding, Scene, confirm, pending
 from embedtune_operator.suspension import let_go
+from embedtune_operator.turns import made
 from embedtune_operator.views import parse_time
 
 NO_POD_AFTER_S = 10.0
@@ -35,7 +36,7 @@ def no_child(scene: Scene) -> Finding | None:
     """The children are to be made."""
     if scene.observed.child is not None:
         return None
-    reason, message = reasons.CREATED, f"the Job {scene.child_name} is made and will start a pod"
+    reason, message = reasons.CREATED, made(scene.child_name)
     if scene.before.job_name is not None:
         if not scene.observed.confirmed:
             return confirm()

@@ -86,7 +86,8 @@ class Operator:
 
     def _enqueue(self, uid: str) -> None:
         job = self.cache.jobs.get(uid)
-        self.queue.add(uid, urgent=job is not None and job.new)
+        waits = job is not None and job.new and not self.cache.has_child(uid)
+        self.queue.add(uid, urgent=waits)
 
     def _gap(self, kind: Watched) -> None:
         self.resync.after_gap(kind)

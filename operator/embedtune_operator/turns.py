@@ -36,6 +36,9 @@ def turns(
         told.append(turn(job, when, failure.reason, failure.message, warning=True))
     if before.resources is None and after.resources is not None:
         told.append(turn(job, when, reasons.SIZED, _needs(after.resources), warning=False))
+    if after.job_name and not before.job_name and after.reason != reasons.CREATED:
+        # on a busy machine more has happened since than that
+        told.append(turn(job, when, reasons.CREATED, made(after.job_name), warning=False))
     if after.reason not in (None, before.reason, *QUIET):
         message = finding.message
         if after.state == "Complete":
@@ -43,6 +46,11 @@ def turns(
         warning = finding.stalled or after.reason in (reasons.RETRYING, reasons.UNSCHEDULABLE)
         told.append(turn(job, when, finding.reason, message, warning=warning))
     return tuple(told)
+
+
+def made(child: str) -> str:
+    """That a child Job is there."""
+    return f"the Job {child} is made and will start a pod"
 
 
 def _needs(found: SizedResources) -> str:

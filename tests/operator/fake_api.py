@@ -189,7 +189,8 @@ class FakeOperator:
                 return
             self.queued.clear()
             try:
-                await self.controller.reconcile(UID)
+                if await self.controller.reconcile(UID) == 0.0:
+                    self.queued.add(UID)
             except (RetryLater, ApiError):
                 self.queued.add(UID)
                 self.now += timedelta(seconds=1)
