@@ -250,6 +250,9 @@ class ControlPlane:
         flags = [
             *("--name=local", f"--data-dir={self.state_dir / 'etcd'}", "--unsafe-no-fsync"),
             *(f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"),
+            # with HTTP elsewhere, gRPC is served by itself here: behind Go's HTTP server each event
+            # of a watch is flushed alone, and 130 a second are the most when the cores are busy
+            f"--listen-client-http-urls={self._etcd_url('etcd-http')}",
             *(f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"),
             *(f"--initial-cluster=local={peers}", "--log-level=warn"),
             *("--auto-compaction-mode=periodic", "--auto-compaction-retention=1h"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ KUBELET = "kubelet"
 KUBE_PROXY = "kube-proxy"
 COMPONENTS = (CONTAINERD, KUBELET, KUBE_PROXY)
 GPU = "nvidia.com/gpu"
+STORAGE = "ephemeral-storage"
 
 _HEALTH_PORTS = {KUBELET: 10248, KUBE_PROXY: 10256}
 _POD_LOG_LINKS = Path("/var/log/containers")  # the kubelet's, whose place can't be chosen
@@ -102,7 +104,7 @@ class Node:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self._has_registered() and self.is_ready():
-                self.claim_gpus()
+                self.claim()
                 return
             time.sleep(0.1)
         raise RuntimeError(
@@ -127,23 +129,29 @@ class Node:
 
     def claimed_gpus(self) -> str:
         """How many GPUs can be asked for, as the API server has it."""
-        status = self._get(f"/api/v1/nodes/{self._config.node_name}")["status"]
-        return str(status.get("allocatable", {}).get(GPU, "0"))
+        return self._allocatable().get(GPU, "0")
 
-    def claim_gpus(self) -> None:
-        """Says in the node's status that it has GPUs, so that pods that ask for one are placed.
+    def claim(self) -> None:
+        """Says in the node's status what it has besides, so that pods that ask for it are placed.
 
-        The kubelet keeps what it finds there, except when it registers: then it resets resources
-        of which it knows no device plugin. So this comes after each registration.
+        That is GPUs, and the disk, which this kubelet does not measure. It keeps what it finds
+        there, except when it registers: then it resets resources of which it knows no device
+        plugin. So this comes after each registration.
         """
-        count = str(self._config.gpus)
-        if self.claimed_gpus() != count:
-            quantities = {GPU: count}
+        disk = shutil.disk_usage(self._config.state_dir).total
+        claims = {GPU: str(self._config.gpus), STORAGE: f"{disk // 2**20}Mi"}
+        found = self._allocatable()
+        if any(found.get(name) != quantity for name, quantity in claims.items()):
             self._plane.client().call(
                 "PATCH",
                 f"/api/v1/nodes/{self._config.node_name}/status",
-                {"status": {"capacity": quantities, "allocatable": quantities}},
+                {"status": {"capacity": claims, "allocatable": claims}},
             )
+
+    def _allocatable(self) -> dict[str, str]:
+        status = self._get(f"/api/v1/nodes/{self._config.node_name}")["status"]
+        found: dict[str, str] = status.get("allocatable", {})
+        return found
 
     def _get(self, path: str) -> dict[str, Any]:
         return self._plane.client().get(path)
