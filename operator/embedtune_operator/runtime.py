@@ -17,6 +17,7 @@ from embedtune_operator import probes
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import ApiError, Client
+from embedtune_operator.conditions import TERMINAL
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import Events, kopf_settings, registry, watched
@@ -28,7 +29,7 @@ from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry, World
 from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
-from embedtune_operator.workqueue import RetryLater, WorkQueue
+from embedtune_operator.workqueue import RetryLater, Urgency, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +86,17 @@ class Operator:
         return self.leadership is None or self.leadership.held
 
     def _enqueue(self, uid: str) -> None:
+        self.queue.add(uid, self._urgency(uid))
+
+    def _urgency(self, uid: str) -> Urgency:
+        """A GPU that waits for a pod costs more than a status that waits to be written."""
         job = self.cache.jobs.get(uid)
-        waits = job is not None and job.new and not self.cache.has_child(uid)
-        self.queue.add(uid, urgent=waits)
+        if job is not None and job.new and not self.cache.has_child(uid):
+            return Urgency.FIRST
+        ended = any(pod.terminated is not None for pod in self.cache.pods_of(uid))
+        if job is not None and job.state not in TERMINAL and ended:
+            return Urgency.SOON
+        return Urgency.LAST
 
     def _gap(self, kind: Watched) -> None:
         self.resync.after_gap(kind)

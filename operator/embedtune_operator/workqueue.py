@@ -1,20 +1,29 @@
 """A queue of keys to reconcile: each is worked on by one worker at a time, and never forgotten.
 
 Keys that are added while they wait are one; keys that are added while they are worked on come once
-more after that. A key can be added as urgent, and is worked on before all that are not: while there
-is more to do than can be done, what is new is begun before what has begun is looked after. A key
-whose work failed comes back after a delay that doubles, with jitter so that what failed together
-does not return together.
+more after that. While there is more to do than can be done, keys come by their urgency: what is new
+is begun, and what has ended is told, before what goes on is looked after. A key whose work failed
+comes back after a delay that doubles, with jitter so that what failed together does not return
+together.
 """
 
 import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from enum import IntEnum
 from itertools import count
 
 Work = Callable[[str], Awaitable[float | None]]
 """Works on a key; returns after how many seconds it wants to come again, if at all."""
+
+
+class Urgency(IntEnum):
+    """Which keys come before which others."""
+
+    FIRST = 0
+    SOON = 1
+    LAST = 2
 
 
 class RetryLater(Exception):
@@ -42,9 +51,9 @@ class WorkQueue:
         self._longest_delay_s = longest_delay_s
         self._jitter = jitter
         self._on_error = on_error
-        self._waiting: asyncio.PriorityQueue[tuple[bool, int, str]] = asyncio.PriorityQueue()
+        self._waiting: asyncio.PriorityQueue[tuple[Urgency, int, str]] = asyncio.PriorityQueue()
         self._added = count()
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, Urgency] = {}
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -61,16 +70,16 @@ class WorkQueue:
         """Let no more work begin, until it is opened again; keys gather."""
         self._open.clear()
 
-    def add(self, key: str, *, urgent: bool = False) -> None:
-        """Have the key worked on soon."""
-        if key in self._dirty:
+    def add(self, key: str, urgency: Urgency = Urgency.LAST) -> None:
+        """Have the key worked on soon; one that waits already can only become more urgent."""
+        if urgency >= self._dirty.get(key, len(Urgency)):
             return
-        self._dirty.add(key)
+        self._dirty[key] = urgency
         if key not in self._busy:
-            self._put(key, urgent=urgent)
+            self._put(key)
 
-    def _put(self, key: str, *, urgent: bool = False) -> None:
-        self._waiting.put_nowait((not urgent, next(self._added), key))
+    def _put(self, key: str) -> None:
+        self._waiting.put_nowait((self._dirty[key], next(self._added), key))
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Have the key worked on after a delay; of several delays the earliest counts."""
@@ -111,7 +120,8 @@ class WorkQueue:
         while True:
             _, _, key = await self._waiting.get()
             await self._open.wait()
-            self._dirty.discard(key)
+            if key in self._busy or self._dirty.pop(key, None) is None:
+                continue  # it became more urgent than it was here, and has been begun by that
             self._busy.add(key)
             try:
                 await self._one(key)

@@ -1,13 +1,14 @@
 """The work queue: one worker a key, nothing lost, errors repeated with growing delays."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
-from embedtune_operator.workqueue import RetryLater, Work, WorkQueue
+from embedtune_operator.workqueue import RetryLater, Urgency, Work, WorkQueue
 
 
 @asynccontextmanager
@@ -57,12 +58,56 @@ async def test_what_is_urgent_goes_first_and_all_others_in_their_order() -> None
 
     queue = WorkQueue(work)
     for key in ("old", "older", "new", "newer"):
-        queue.add(key, urgent=key.startswith("new"))
+        queue.add(key, Urgency.FIRST if key.startswith("new") else Urgency.LAST)
     queue.open()
     task = asyncio.create_task(queue.run(1))
     await until(lambda: len(done) == 4)
     task.cancel()
     assert done == ["new", "newer", "old", "older"]
+
+
+async def test_what_becomes_more_urgent_while_it_waits_is_worked_on_once() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        done.append(key)
+
+    async with working(work) as queue:
+        queue.close()
+        for key in "abcd":
+            queue.add(key)
+        for urgency in (Urgency.SOON, Urgency.FIRST, Urgency.SOON):
+            queue.add("d", urgency)
+        queue.add("c", Urgency.SOON)
+        assert len(queue) == 4
+        queue.open()
+        await until(lambda: len(done) == 4)
+        await asyncio.sleep(0.02)
+        assert done == ["d", "c", "a", "b"]
+
+
+async def test_never_two_workers_at_a_key_however_often_it_waits() -> None:
+    busy, done, gate = Counter[str](), list[str](), asyncio.Event()
+
+    async def work(key: str) -> None:
+        busy[key] += 1
+        assert busy[key] == 1
+        await gate.wait()
+        busy[key] -= 1
+        done.append(key)
+
+    async with working(work) as queue:
+        queue.close()
+        for urgency in (Urgency.LAST, Urgency.SOON, Urgency.FIRST):
+            queue.add("a", urgency)
+        queue.open()
+        await until(lambda: busy["a"] == 1)
+        queue.add("a")
+        await asyncio.sleep(0.02)
+        gate.set()
+        await until(lambda: len(done) == 2)
+        await asyncio.sleep(0.02)
+        assert done == ["a", "a"]
 
 
 async def test_keys_are_worked_on_side_by_side() -> None:
