@@ -91,12 +91,12 @@ class Operator:
     def _urgency(self, uid: str) -> Urgency:
         """A GPU that waits for a pod costs more than a status that waits to be written."""
         job = self.cache.jobs.get(uid)
-        if job is not None and job.new and not self.cache.has_child(uid):
+        if job is None or job.state in TERMINAL:
+            return Urgency.LAST
+        if job.new and not self.cache.has_child(uid):
             return Urgency.FIRST
         ended = any(pod.terminated is not None for pod in self.cache.pods_of(uid))
-        if job is not None and job.state not in TERMINAL and ended:
-            return Urgency.SOON
-        return Urgency.LAST
+        return Urgency.SOON if ended else Urgency.LAST
 
     def _gap(self, kind: Watched) -> None:
         self.resync.after_gap(kind)

@@ -45,9 +45,9 @@ def prepare_process(work_dir: Path) -> int:
         "GOMP_SPINCOUNT": 10_000,
         "RAYON_NUM_THREADS": threads,
         # oneDNN keeps the code that it makes for each shape, half a MB of it, and every length of
-        # a batch is a shape: by default a thousand of each kind, by which MiniLM grew from 1,030
-        # to 1,600 MB in 60 epochs. One shape's code is made anew in .2 ms. No convolutional
-        # network needs many more than these in a step: MobileNetV2 169, EfficientNet-B5 342.
+        # a batch is a shape: by default a thousand of each kind, by which MiniLM grew from 1,170
+        # to 1,600 MB in 60 epochs. One shape's code is made anew in .2 ms, and of the networks
+        # looked at a step needs 67 (ResNet-18), 169 (MobileNetV2) to 342 (EfficientNet-B5).
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": KERNELS,
         "LRU_CACHE_CAPACITY": KERNELS,  # that of ideep, torch's layer over it
     }
