@@ -7,7 +7,8 @@ machine meets all, and nothing that one sets or leaves behind helps or hinders a
 forked from one that has imported everybody's libraries and done nothing else. Wall time, memory,
 and the processor time of that process and of its workers are taken. On a busy machine times can be
 several times too high, for one system and not for the other: what others took of the processors is
-measured, too, and above QUIET the result says that it is worth nothing.
+measured, too, and above QUIET the result says that it is worth nothing. A system that asks for more
+memory than the machine has free takes no turns, and the result says so.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -41,6 +43,8 @@ LIBRARIES = (
 )
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12}
 """Of GPUs in bfloat16 without sparsity, by the maker's data sheets."""
+SPARE_MB = 1024
+"""Left to the rest of the machine, of the memory that it has free."""
 Made = TypeVar("Made")
 
 
@@ -175,20 +179,25 @@ def request(parse: argparse.ArgumentParser, arguments: Sequence[str]) -> Request
 def run(contest: Contest) -> int:
     """Hold it and write it down; 1 if a goal is missed or the machine was busy."""
     options = contest.request.options
-    starts = _check(contest)
+    starts, too_large = _check(contest)
     turns: list[Turn] = []
     for number in range(options.turns):
-        for name in sorted(contest.systems, reverse=number % 2 == 1):
-            turns.append(_alone(_train, name, contest.systems[name], options))
-            print(turns[-1], file=sys.stderr, flush=True)
-    medians = {name: _rate(turns, name) for name in contest.systems}
-    factors = {name: medians[OURS] / medians[name] for name in contest.goals}
+        for name in sorted(set(contest.systems) - set(too_large), reverse=number % 2 == 1):
+            try:
+                turns.append(_alone(_train, name, contest.systems[name], options))
+                print(turns[-1], file=sys.stderr, flush=True)
+            except MemoryError as error:
+                too_large[name] = str(error)
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+    turns = [turn for turn in turns if turn.system not in too_large]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{contest.request.name}.md"
-    path.write_text(_text(contest, starts, turns))
+    path.write_text(_text(contest, starts, turns, too_large))
     print(path.read_text())
     busy = any(turn.others > QUIET for turn in turns)
-    return int(busy or any(factors[name] < goal for name, goal in contest.goals.items()))
+    goals = {name: goal for name, goal in contest.goals.items() if name not in too_large}
+    missed = any(_rate(turns, OURS) / _rate(turns, name) < goal for name, goal in goals.items())
+    return int(busy or missed or not goals)
 
 
 def timed(batches: Iterable[Made]) -> Iterator[tuple[Made, float]]:
@@ -210,18 +219,28 @@ def training_flops(forward: Callable[[], object]) -> float:
     return 3.0 * counter.get_total_flops()
 
 
-def _check(contest: Contest) -> dict[str, Start]:
-    """The first batch of ours and of those that have the same; fails where they differ."""
+def _check(contest: Contest) -> tuple[dict[str, Start], dict[str, str]]:
+    """The first batch of ours and of those that have the same; fails where they differ.
+
+    Returns:
+        Each one's, and what is told of those that had too little memory for it.
+    """
     options = contest.request.options
-    found = {
-        name: _alone(_first, contest.systems[name], options) for name in (OURS, *contest.checked)
-    }
+    found: dict[str, Start] = {}
+    too_large: dict[str, str] = {}
+    for name in (OURS, *contest.checked):
+        try:
+            found[name] = _alone(_first, contest.systems[name], options)
+        except MemoryError as error:
+            too_large[name] = str(error)
+    if len(found) == 1 or OURS not in found:
+        raise AssertionError(f"nothing to compare: {too_large}")
     own = found[OURS]
     for name, start in found.items():
         apart = abs(start.loss / own.loss - 1), abs(start.gradient_norm / own.gradient_norm - 1)
         if max(apart) > contest.tolerance:
             raise AssertionError(f"on the first batch, {name} has {start}, {OURS} {own}")
-    return found
+    return found, too_large
 
 
 def _alone(work: Callable[..., Made], *given: object) -> Made:
@@ -236,7 +255,30 @@ def _first(make: Callable[[], System], options: argparse.Namespace) -> Start:
     """In this process, in float32 indeed."""
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.allow_tf32 = False
-    return make().first()
+    with memory_limited():
+        return make().first()
+
+
+@contextmanager
+def memory_limited() -> Iterator[None]:
+    """What is asked for beyond the memory that is free fails, and no process is killed for it.
+
+    Raises:
+        MemoryError: with how much there was.
+    """
+    free = _mb(Path("/proc/meminfo"), "MemAvailable") - SPARE_MB
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int((_status_mb("VmData") + free) * 2**20), hard))
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise MemoryError("needs more memory than the GPU has") from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(f"needs more than the {free:,.0f} MB that were free") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
@@ -253,7 +295,8 @@ def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
     before = _status_mb("VmRSS")
     busy_s, cpu_s, begun = _busy_s(), _cpu_s(), time.perf_counter()
-    trained = system.train(options.steps)
+    with memory_limited():
+        trained = system.train(options.steps)
     if options.device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - begun
@@ -286,7 +329,11 @@ def _cpu_s() -> float:
 
 
 def _status_mb(name: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    return _mb(Path("/proc/self/status"), name)
+
+
+def _mb(file: Path, name: str) -> float:
+    for line in file.read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise KeyError(name)
@@ -300,6 +347,7 @@ def _text(
     contest: Contest,
     starts: Mapping[str, Start],
     turns: Sequence[Turn],
+    too_large: Mapping[str, str],
 ) -> str:
     """The result as Markdown."""
     options = contest.request.options
@@ -310,7 +358,9 @@ def _text(
         " | a worker's MB | GPU MB | waits for data | MFU |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in sorted(contest.systems, key=lambda name: _rate(turns, name)):
+    lines += [f"| {name} | {what} | {'| ' * 8}" for name, what in sorted(too_large.items())]
+    trained = set(contest.systems) - set(too_large)
+    for name in sorted(trained, key=lambda name: _rate(turns, name)):
         own = [turn for turn in turns if turn.system == name]
         rates = [turn.rows / turn.seconds for turn in own]
         cpu = median(1000 * turn.cpu_s / turn.rows for turn in own)

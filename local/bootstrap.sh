@@ -24,6 +24,6 @@ if [ ! -x .venv/bin/uv ]; then
     .venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/bootstrap.txt
 fi
 echo "installing Python packages (torch among them, 5 GB)" >&2
-.venv/bin/uv pip sync --quiet --require-hashes requirements/dev.txt
+.venv/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 touch .venv/.synced

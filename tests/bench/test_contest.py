@@ -1,8 +1,11 @@
-"""How a contest's result is named, and what is told to make it again."""
+"""How a contest's result is named, what is told to make it again, and who takes too much memory."""
+
+import resource
 
 import pytest
+import torch
 
-from bench.contest import parser, request
+from bench.contest import memory_limited, parser, request
 
 
 def asked(*arguments):
@@ -29,3 +32,16 @@ def test_what_makes_it_another_contest_gives_it_a_result_of_its_own(arguments, n
 def test_the_command_is_told_as_it_was_given():
     command = "PYTHONPATH=local python bench/clip_step.py --batch 64"
     assert asked("--batch", "64").command == command
+
+
+def test_who_asks_for_more_memory_than_there_is_gets_an_error_that_tells_how_much_there_was():
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    said = r"needs more than the [\d,]+ MB that were free"
+    with pytest.raises(MemoryError, match=said), memory_limited():
+        torch.empty(2**40)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == limits
+
+
+def test_another_error_stays_as_it_is():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory_limited():
+        torch.ones(2, 3) @ torch.ones(2, 3)
