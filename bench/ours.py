@@ -11,7 +11,7 @@ from torch import nn
 
 from embedtune_api.spec import Objective, Training
 from embedtune_trainer.embedder.encoders import Encoders
-from embedtune_trainer.machine import keep_freed_memory
+from embedtune_trainer.machine import keep_freed_memory, keep_kernels
 from embedtune_trainer.mixture import Batch, Mixture, build_mixture
 from embedtune_trainer.objectives.choice import Entry
 from embedtune_trainer.progress import FanOut
@@ -28,6 +28,7 @@ class Ours:
         self, encoders: Encoders, rows: Rows, objective: Objective, training: Training
     ) -> None:
         keep_freed_memory()
+        keep_kernels(side.processor.modality for side in (encoders.left, encoders.right))
         self._encoders = encoders
         self._rows = rows
         self._objective = objective

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from embedtune_trainer.machine import cpu_limit, cpu_threads, prepare_process
+from embedtune_trainer.machine import (
+    KERNEL_CACHES,
+    cpu_limit,
+    cpu_threads,
+    keep_kernels,
+    prepare_process,
+)
 
 
 def files(root: Path, contents: dict[str, str]) -> Path:
@@ -44,10 +50,7 @@ def test_the_limit(contents: dict[str, str], limit: float | None, tmp_path: Path
 def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         monkeypatch.setenv(name, os.environ[name])  # so that all is as it was afterwards
-    for name in (
-        *("HF_HUB_DISABLE_TELEMETRY", "RAYON_NUM_THREADS", "GOMP_SPINCOUNT"),
-        *("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"),
-    ):
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "RAYON_NUM_THREADS", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
@@ -57,6 +60,24 @@ def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
     assert os.environ["HF_HOME"] == "/mine"
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
-    assert (
-        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == os.environ["LRU_CACHE_CAPACITY"] == "256"
-    )
+
+
+@pytest.mark.parametrize(
+    ("modalities", "kept"),
+    [(("text", "text"), 64), (("image", "image"), 256), (("text", "image"), 256)],
+)
+def test_texts_of_all_lengths_keep_fewer_kernels_than_images(
+    monkeypatch: pytest.MonkeyPatch, modalities: tuple[str, str], kept: int
+) -> None:
+    for name in KERNEL_CACHES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    keep_kernels(modalities)
+    assert [os.environ[name] for name in KERNEL_CACHES] == [str(kept)] * 2
+
+
+def test_how_many_kernels_a_user_wants_kept_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KERNEL_CACHES:
+        monkeypatch.setenv(name, "7")
+    keep_kernels(("text", "text"))
+    assert [os.environ[name] for name in KERNEL_CACHES] == ["7", "7"]

@@ -7,14 +7,16 @@ imports neither.
 import ctypes
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 KEPT = (("MALLOC_TRIM_THRESHOLD_", -1, 1 << 30), ("MALLOC_MMAP_THRESHOLD_", -3, 32 << 20))
 """glibc's variables, mallopt's names for them, and bytes."""
-KERNELS = 256
-"""Most that oneDNN keeps."""
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""oneDNN's variable, and that of ideep, torch's layer over it."""
+KERNELS, KERNELS_OF_TEXTS = 256, 64
 
 
 def prepare_process(work_dir: Path) -> int:
@@ -44,12 +46,6 @@ def prepare_process(work_dir: Path) -> int:
         # for does not get to run; if they sleep at once, MobileNetV2 takes 1.3 times as long.
         "GOMP_SPINCOUNT": 10_000,
         "RAYON_NUM_THREADS": threads,
-        # oneDNN keeps the code that it makes for each shape, half a MB of it, and every length of
-        # a batch is a shape: by default a thousand of each kind, by which MiniLM grew from 1,170
-        # to 1,600 MB in 60 epochs. One shape's code is made anew in .2 ms, and of the networks
-        # looked at a step needs 67 (ResNet-18), 169 (MobileNetV2) to 342 (EfficientNet-B5).
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": KERNELS,
-        "LRU_CACHE_CAPACITY": KERNELS,  # that of ideep, torch's layer over it
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, str(value))
@@ -69,6 +65,23 @@ def keep_freed_memory() -> None:
     for name, option, most in KEPT:
         if name not in os.environ and platform.libc_ver()[0] == "glibc":
             ctypes.CDLL(None).mallopt(option, most)
+
+
+def keep_kernels(modalities: Iterable[str]) -> None:
+    """Bound what oneDNN keeps of the code that it makes for each shape, half a MB of it.
+
+    By default it keeps a thousand of each kind, and every length of texts is a shape: MiniLM grew
+    from 1,170 to 1,600 MB in 60 epochs. One shape's code is made anew in .2 ms, which is nothing
+    beside a text encoder's products, but a fifth of MobileNetV2's step: networks of images keep all
+    that a step needs, 67 (ResNet-18), 169 (MobileNetV2) to 342 (EfficientNet-B5). What a user has
+    set stays. It must come before the first calculation: oneDNN asks once.
+
+    Args:
+        modalities: of the items that are to be encoded.
+    """
+    most = KERNELS_OF_TEXTS if set(modalities) == {"text"} else KERNELS
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(most))
 
 
 def cpu_threads(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:

@@ -86,8 +86,10 @@ def open_on_device(folder: Path) -> "Encoders":
     import torch
 
     from embedtune_trainer.embedder.opened import open_encoders
+    from embedtune_trainer.machine import keep_kernels
 
     encoders = open_encoders(folder)
+    keep_kernels(wanted_of(encoders))
     if torch.cuda.is_available():
         encoders.module.to("cuda")
     return encoders

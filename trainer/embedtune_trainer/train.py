@@ -13,6 +13,7 @@ from embedtune_api.job import FineTuneJob
 from embedtune_trainer.datafiles import DataFiles, about
 from embedtune_trainer.errors import Interrupted
 from embedtune_trainer.imports import uncollected
+from embedtune_trainer.machine import keep_kernels
 from embedtune_trainer.modality import wanted_by
 from embedtune_trainer.processes import ALONE, Processes
 from embedtune_trainer.progress import Reporter
@@ -60,6 +61,7 @@ def run(
         with processes.node_first():
             with about("spec.model.backbone"):
                 wanted = wanted_by(job.spec.model, store, folder / "config")
+            keep_kernels(wanted)
             files = DataFiles(store, folder / "data", wanted)
             read = [files.read(dataset, place).rows for place, dataset in job.spec.data.entries]
         for rows in read:
