@@ -2,9 +2,9 @@
 
 Titles and pictures of openclipart, or, where a batch needs more, WordNet's definitions and pictures
 of random colours. The peer is open_clip's model, transform, tokenizer and loss in the loop of its
-own training: AdamW, DataLoader with as many processes as cores, the temperature clamped; with a
-micro-batch, what its accum_freq does: features of all parts first, then each part once more with a
-gradient.
+own training: AdamW, DataLoader with as many processes as cores, the temperature clamped; in float32
+and, where the machine has bfloat16, autocast to that. With a micro-batch, what its accum_freq does:
+features of all parts first, then each part once more with a gradient.
 """
 
 import csv
@@ -37,7 +37,7 @@ from open_clip import ClipLoss, SimpleTokenizer
 from open_clip.model import CLIP
 from open_clip.push_to_hf_hub import save_for_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from ours import Ours, gradient_norm
+from ours import Ours, gradient_norm, in_bfloat16
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -278,8 +278,12 @@ def main(arguments: Sequence[str]) -> int:
         }
         goals = {PEER: 1.2}
         if options.device == "cuda":
-            systems = {OURS: systems[OURS], HALF: partial(Theirs, *given, half=True)}
+            del systems[PEER]
             goals = {HALF: 1.25}
+        elif in_bfloat16(options.device):
+            goals[HALF] = 1.2
+        if HALF in goals:
+            systems[HALF] = partial(Theirs, *given, half=True)
         return run(
             Contest(
                 request=asked,

@@ -358,7 +358,7 @@ def _text(
         " | a worker's MB | GPU MB | waits for data | MFU |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [f"| {name} | {what} | {'| ' * 8}" for name, what in sorted(too_large.items())]
+    lines += [f"| {name} | {what} {'| ' * 9}".rstrip() for name, what in sorted(too_large.items())]
     trained = set(contest.systems) - set(too_large)
     for name in sorted(trained, key=lambda name: _rate(turns, name)):
         own = [turn for turn in turns if turn.system == name]

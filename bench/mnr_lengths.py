@@ -4,8 +4,9 @@ Pairs of texts of random words, their lengths in tokens drawn from a log-normal 
 peer is sentence-transformers' own trainer at its defaults; with its loss that caches gradients,
 which takes less memory; and with what its users write themselves for speed, a batch sampler that
 puts pairs of like length together. That changes which texts are each other's negatives, which
-embedtune does not. (transformers' argument group_by_length is read nowhere by that trainer.) On a
-GPU all train in bfloat16. With --micro-batch all cache gradients.
+embedtune does not. (transformers' argument group_by_length is read nowhere by that trainer.) Where
+the machine has bfloat16, all of the peer's train in it but, on a CPU, those at its defaults. With
+--micro-batch all cache gradients.
 """
 
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from contest import OURS, Contest, System, parser, request, run, training_flops
 from datasets import Dataset as HfDataset
-from ours import Ours
+from ours import Ours, in_bfloat16
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -36,6 +37,7 @@ from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.rows.table import PairRows, Texts
 
 SPREAD, RATE, SEED = 0.7, 2e-5, 0
+HALF = "sentence-transformers, bf16"
 CACHED = "sentence-transformers, gradients cached"
 CACHED_BATCH = 32
 """CachedMultipleNegativesRankingLoss' own default."""
@@ -139,17 +141,22 @@ def main(arguments: Sequence[str]) -> int:
         pairs = texts(options.batch * options.steps, options.median, longest, folder)
         given = (folder, pairs, options.batch, options.device, options.micro_batch)
         systems = {OURS: partial(ours, *given)}
-        if options.device == "cuda":
-            goals = {DEFAULTS: 1.5}
-            their_best = {"bf16": True}
-        else:
-            goals = {DEFAULTS: 2.0, SORTED: 1.3}
-            their_best = {}
-        systems[DEFAULTS] = partial(theirs, *given, **their_best)
-        systems[SORTED] = partial(theirs, *given, batch_sampler=LikeLengths, **their_best)
+        goals: dict[str, float] = {}
+        their_best: dict[str, object] = {}
+        best_goal = 1.5 if options.device == "cuda" else 1.3
+        if options.device == "cpu":
+            systems[DEFAULTS] = partial(theirs, *given)
+            goals[DEFAULTS] = 2.0
+        if in_bfloat16(options.device):
+            their_best["bf16"] = True
+            systems[HALF] = partial(theirs, *given, **their_best)
+            goals[HALF] = best_goal
+        half = ", bf16" if their_best else ""
+        systems[SORTED + half] = partial(theirs, *given, batch_sampler=LikeLengths, **their_best)
+        goals[SORTED + half] = best_goal
         if options.micro_batch is None:
-            systems[CACHED] = partial(theirs, *given[:-1], CACHED_BATCH, **their_best)
-            goals[CACHED] = 1.3
+            systems[CACHED + half] = partial(theirs, *given[:-1], CACHED_BATCH, **their_best)
+            goals[CACHED + half] = best_goal
         return run(
             Contest(
                 request=asked,
@@ -157,7 +164,7 @@ def main(arguments: Sequence[str]) -> int:
                 f" {options.batch} pairs, log-normal lengths (median {options.median} tokens,"
                 f" sigma {SPREAD:g})",
                 systems=systems,
-                checked=tuple(name for name in (DEFAULTS, CACHED) if name in systems),
+                checked=tuple(name for name in goals if SORTED not in name),
                 goals=goals,
                 notes=(
                     "An own sampler of like lengths chooses each batch's negatives by length;"

@@ -10,6 +10,7 @@ from contest import Start, Trained
 from torch import nn
 
 from embedtune_api.spec import Objective, Training
+from embedtune_trainer.bfloat16 import pays_off
 from embedtune_trainer.embedder.encoders import Encoders
 from embedtune_trainer.machine import keep_freed_memory, keep_kernels
 from embedtune_trainer.mixture import Batch, Mixture, build_mixture
@@ -59,6 +60,11 @@ class Ours:
             raise AssertionError(f"{len(mixture)} steps in an epoch, not {steps}")
         report = fit(self._encoders, mixture, self._training, FanOut(()))
         return Trained(report.rows, made_s + report.data_wait_ratio * report.seconds)
+
+
+def in_bfloat16(device: str) -> bool:
+    """Whether the machine calculates in bfloat16 by itself, so that a peer's users would, too."""
+    return pays_off(nn.Identity(), torch.device(device))
 
 
 def without_dropout(module: nn.Module) -> nn.Module:

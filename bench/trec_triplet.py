@@ -1,4 +1,6 @@
-"""Semi-hard triplets over the TREC questions, beside sentence-transformers at its defaults.
+"""Semi-hard triplets over the TREC questions, beside sentence-transformers.
+
+At its defaults, and, where the machine has bfloat16, with the argument for it.
 
 all-MiniLM-L6-v2, real questions of real classes, groups of four rows of a class: as many as the
 steps take, of all classes in turn while they have any. Both choose a negative for each pair of
@@ -12,14 +14,14 @@ from functools import partial
 
 from contest import OURS, Contest, Start, System, parser, request, run
 from datasets import Dataset as HfDataset
-from ours import Ours
+from ours import Ours, in_bfloat16
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     BatchAllTripletLoss,
     BatchHardTripletLossDistanceFunction,
     BatchSemiHardTripletLoss,
 )
-from sentence_transformers.training_args import BatchSamplers
+from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from theirs import LABEL, Theirs
 from theirs import NAME as PEER
 
@@ -30,6 +32,7 @@ from embedtune_trainer.embedder.load import Fetched, load_encoder
 from embedtune_trainer.rows.read import Wanted, read_rows
 from embedtune_trainer.rows.table import LabelledRows
 
+HALF = f"{PEER}, bf16"
 MARGIN, RATE, SEED, K = 0.2, 5e-5, 0, 4
 
 
@@ -54,7 +57,7 @@ def questions(count: int) -> LabelledRows:
     return rows.take(chosen[:count])
 
 
-def theirs(count: int, training: Training, device: str) -> System:
+def theirs(count: int, training: Training, device: str, **arguments: object) -> System:
     """The peer, with the sampler that it recommends for these losses."""
     rows = questions(count)
     model = SentenceTransformer(str(localassets.minilm()), device=device)
@@ -73,6 +76,7 @@ def theirs(count: int, training: Training, device: str) -> System:
         training,
         compared=BatchAllTripletLoss(model, distance_metric=distance, margin=MARGIN),
         batch_sampler=BatchSamplers.GROUP_BY_LABEL,
+        **arguments,
     )
 
 
@@ -107,11 +111,17 @@ def main(arguments: Sequence[str]) -> int:
     options = asked.options
     training = Training(epochs=1, batch_size=options.batch, learning_rate=RATE, seed=SEED)
     given = (options.batch * options.steps, training, options.device)
+    systems: dict[str, partial[System]] = {
+        OURS: partial(OurTriplets, *given),
+        PEER: partial(theirs, *given),
+    }
+    if in_bfloat16(options.device):
+        systems[HALF] = partial(theirs, *given, bf16=True)
     return run(
         Contest(
             request=asked,
             title=f"TREC questions, semi-hard triplets, batches of {options.batch}",
-            systems={OURS: partial(OurTriplets, *given), PEER: partial(theirs, *given)},
+            systems=systems,
             checked=(PEER,),
             goals={PEER: 1.3},
         )

@@ -2,9 +2,10 @@
 
 CIFAR-10's pictures, cropped, mirrored and coloured at random, at 64 pixels. The peer is the loop of
 that library's own examples: MPerClassSampler, torchvision's transforms in a DataLoader with as many
-processes as cores, TripletMarginMiner and TripletMarginLoss; and the same with channels last. Both
-choose semi-hard triplets, each in its way (embedtune the nearest for each positive, the peer all of
-them); the first batch is compared over all triplets that violate the margin, which are the same.
+processes as cores, TripletMarginMiner and TripletMarginLoss; the same with channels last; and with
+bfloat16, where the machine has it. Both choose semi-hard triplets, each in its way (embedtune the
+nearest for each positive, the peer all of them); the first batch is compared over all triplets that
+violate the margin, which are the same.
 """
 
 import os
@@ -28,7 +29,7 @@ from contest import (
     timed,
     training_flops,
 )
-from ours import Ours, gradient_norm
+from ours import Ours, gradient_norm, in_bfloat16
 from PIL import Image
 from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.losses import TripletMarginLoss
@@ -235,6 +236,8 @@ def main(arguments: Sequence[str]) -> int:
                 HALF: partial(Theirs, *given, [CHANNELS_LAST, HALF]),
             }
             goals = {HALF: 1.4}
+        elif in_bfloat16(options.device):
+            systems[HALF] = partial(Theirs, *given, [CHANNELS_LAST, HALF])
         return run(
             Contest(
                 request=asked,
