@@ -13,7 +13,7 @@ from typing import Any
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import Conflict, NotFound, NotLeading, Refused, Unavailable
-from embedtune_operator.conditions import is_finished
+from embedtune_operator.conditions import TERMINAL, is_finished
 from embedtune_operator.decide import decide
 from embedtune_operator.names import FINALIZER, SIZER, child_name
 from embedtune_operator.observe import Refusal, attempt, begun, observe
@@ -24,7 +24,7 @@ from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
 from embedtune_operator.turns import Turn
 from embedtune_operator.views import ChildJob, Pod, StoredJob, parse_time
-from embedtune_operator.workqueue import RetryLater
+from embedtune_operator.workqueue import RetryLater, Urgency
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,16 @@ class Controller:
         self._cache.remove_job(uid)
         for memory in (self._refusals, self._owed, self._first_seen, self._trainer_ended):
             memory.pop(uid, None)
+
+    def urgency(self, uid: str) -> Urgency:
+        """A GPU that waits for a pod costs more than a status that waits to be written."""
+        job = self._cache.jobs.get(uid)
+        if job is None or job.state in TERMINAL:
+            return Urgency.CAN_WAIT
+        if job.new and not self._cache.has_child(uid):
+            return Urgency.FIRST
+        ended = any(pod.terminated is not None for pod in self._cache.pods_of(uid))
+        return Urgency.SOON if ended or job.asked_anew else Urgency.CAN_WAIT
 
     async def reconcile(self, uid: str) -> float | None:
         """Bring one job to where it should be; returns when to come again, if on no event.

@@ -17,7 +17,6 @@ from embedtune_operator import probes
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
 from embedtune_operator.client import ApiError, Client
-from embedtune_operator.conditions import TERMINAL
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.handlers import Events, kopf_settings, registry, watched
@@ -29,11 +28,11 @@ from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry, World
 from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
-from embedtune_operator.workqueue import RetryLater, Urgency, WorkQueue
+from embedtune_operator.workqueue import RetryLater, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 16
+URGENT_WORKERS, PATIENT_WORKERS = 14, 2
 RESTART_DELAY_S = 2.0
 OVERLOOKED_S = 5.0
 DRAIN_S = 10.0
@@ -61,8 +60,10 @@ class Operator:
             telemetry=self.telemetry,
             now=lambda: datetime.now(UTC),
         )
-        self.queue = WorkQueue(self.controller.reconcile, on_error=self._failed)
-        self.events = Events(self.cache, self.controller, self._enqueue)
+        self.queue = WorkQueue(
+            self.controller.reconcile, urgency=self.controller.urgency, on_error=self._failed
+        )
+        self.events = Events(self.cache, self.controller, self.queue.add)
         self.resync = Resync(
             client, self.cache, self.events, kinds, every_s=settings.resync_interval_s
         )
@@ -86,17 +87,7 @@ class Operator:
         return self.leadership is None or self.leadership.held
 
     def _enqueue(self, uid: str) -> None:
-        self.queue.add(uid, self._urgency(uid))
-
-    def _urgency(self, uid: str) -> Urgency:
-        """A GPU that waits for a pod costs more than a status that waits to be written."""
-        job = self.cache.jobs.get(uid)
-        if job is None or job.state in TERMINAL:
-            return Urgency.LAST
-        if job.new and not self.cache.has_child(uid):
-            return Urgency.FIRST
-        ended = any(pod.terminated is not None for pod in self.cache.pods_of(uid))
-        return Urgency.SOON if ended else Urgency.LAST
+        self.queue.add(uid)
 
     def _gap(self, kind: Watched) -> None:
         self.resync.after_gap(kind)
@@ -123,7 +114,7 @@ class Operator:
             ready=lambda: self.pulse.synced,
         )
         parts = [
-            asyncio.create_task(self.queue.run(WORKERS), name="work"),
+            asyncio.create_task(self.queue.run(URGENT_WORKERS, PATIENT_WORKERS), name="work"),
             asyncio.create_task(self._work_when_synced(), name="sync"),
             asyncio.create_task(self.scraper.run(self._scraped), name="scrape"),
             asyncio.create_task(self.resync.run(), name="resync"),
@@ -156,7 +147,7 @@ class Operator:
     def _begin(self) -> None:
         """Look at every job: what another replica left off is not told by any event."""
         for job in self.cache.jobs:
-            self._enqueue(job.id.uid)
+            self.queue.add(job.id.uid)
         self.queue.open()
 
     def _scraped(self) -> Iterable[Pod]:

@@ -86,6 +86,8 @@ class StoredJob:
     """Whether a tool that would make it again if it were deleted keeps track of it."""
     state: str
     reason: str
+    observed_generation: int
+    """That of which the status tells; 0 if of none."""
     _manifest: bytes
     _status: bytes
 
@@ -108,6 +110,7 @@ class StoredJob:
             or any(note in (meta.get("annotations") or ()) for note in _TRACKING_ANNOTATIONS),
             state=str(status.get("state") or "Pending"),
             reason=str(status.get("reason") or ""),
+            observed_generation=status.get("observedGeneration") or 0,
             _manifest=_compact(manifest),
             _status=_compact(status),
         )
@@ -116,6 +119,11 @@ class StoredJob:
     def new(self) -> bool:
         """Whether nothing was decided about it yet."""
         return not self.reason
+
+    @property
+    def asked_anew(self) -> bool:
+        """Whether its user has changed or deleted it, and no answer is written yet."""
+        return self.id.deleting is not None or self.generation > self.observed_generation > 0
 
     @property
     def facts(self) -> dict[str, object]:

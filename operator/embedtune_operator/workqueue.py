@@ -1,10 +1,10 @@
 """A queue of keys to reconcile: each is worked on by one worker at a time, and never forgotten.
 
 Keys that are added while they wait are one; keys that are added while they are worked on come once
-more after that. While there is more to do than can be done, keys come by their urgency: what is new
-is begun, and what has ended is told, before what goes on is looked after. A key whose work failed
-comes back after a delay that doubles, with jitter so that what failed together does not return
-together.
+more after that. What is urgent has most of the workers, and what can wait has few of its own: it is
+never left out, and while there is more to do than can be done it gathers, and is done once for all
+that has been added meanwhile. A key whose work failed comes back after a delay that doubles, with
+jitter so that what failed together does not return together.
 """
 
 import asyncio
@@ -19,11 +19,14 @@ Work = Callable[[str], Awaitable[float | None]]
 
 
 class Urgency(IntEnum):
-    """Which keys come before which others."""
+    """Which keys come before which others; what can wait has workers of its own."""
 
     FIRST = 0
     SOON = 1
-    LAST = 2
+    CAN_WAIT = 2
+
+
+Lane = asyncio.PriorityQueue[tuple[Urgency, int, str]]
 
 
 class RetryLater(Exception):
@@ -41,17 +44,20 @@ class WorkQueue:
         self,
         work: Work,
         *,
+        urgency: Callable[[str], Urgency] = lambda _key: Urgency.FIRST,
         first_delay_s: float = 0.1,
         longest_delay_s: float = 60.0,
         jitter: Callable[[], float] = random.random,
         on_error: Callable[[str, Exception], None] = lambda _key, _error: None,
     ) -> None:
         self._work = work
+        self._urgency = urgency
         self._first_delay_s = first_delay_s
         self._longest_delay_s = longest_delay_s
         self._jitter = jitter
         self._on_error = on_error
-        self._waiting: asyncio.PriorityQueue[tuple[Urgency, int, str]] = asyncio.PriorityQueue()
+        self._urgent = Lane()
+        self._patient = Lane()
         self._added = count()
         self._dirty: dict[str, Urgency] = {}
         self._busy: set[str] = set()
@@ -70,8 +76,9 @@ class WorkQueue:
         """Let no more work begin, until it is opened again; keys gather."""
         self._open.clear()
 
-    def add(self, key: str, urgency: Urgency = Urgency.LAST) -> None:
-        """Have the key worked on soon; one that waits already can only become more urgent."""
+    def add(self, key: str) -> None:
+        """Have the key worked on; one that waits already can only become more urgent."""
+        urgency = self._urgency(key)
         if urgency >= self._dirty.get(key, len(Urgency)):
             return
         self._dirty[key] = urgency
@@ -79,7 +86,9 @@ class WorkQueue:
             self._put(key)
 
     def _put(self, key: str) -> None:
-        self._waiting.put_nowait((self._dirty[key], next(self._added), key))
+        urgency = self._dirty[key]
+        lane = self._patient if urgency is Urgency.CAN_WAIT else self._urgent
+        lane.put_nowait((urgency, next(self._added), key))
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Have the key worked on after a delay; of several delays the earliest counts."""
@@ -102,11 +111,12 @@ class WorkQueue:
         self._timers.pop(key, None)
         self.add(key)
 
-    async def run(self, workers: int) -> None:
-        """Work until cancelled."""
+    async def run(self, urgent: int, patient: int) -> None:
+        """Work until cancelled, with so many workers for what is urgent and for what can wait."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._worker())
+            for lane, workers in ((self._urgent, urgent), (self._patient, patient)):
+                for _ in range(workers):
+                    group.create_task(self._worker(lane))
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more work and let what has begun end."""
@@ -116,9 +126,9 @@ class WorkQueue:
                 while self._busy:
                     await asyncio.sleep(0.02)
 
-    async def _worker(self) -> None:
+    async def _worker(self, lane: Lane) -> None:
         while True:
-            _, _, key = await self._waiting.get()
+            _, _, key = await lane.get()
             await self._open.wait()
             if key in self._busy or self._dirty.pop(key, None) is None:
                 continue  # it became more urgent than it was here, and has been begun by that

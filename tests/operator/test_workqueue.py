@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -12,10 +12,19 @@ from embedtune_operator.workqueue import RetryLater, Urgency, Work, WorkQueue
 
 
 @asynccontextmanager
-async def working(work: Work, **options: float) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(work, jitter=lambda: 1.0, **options)  # type: ignore[arg-type]
+async def working(
+    work: Work, urgencies: Mapping[str, Urgency] | None = None, **options: float
+) -> AsyncIterator[WorkQueue]:
+    """With a worker for what can wait, and three for the others; by default nothing can."""
+    urgency = (urgencies or {}).get
+    queue = WorkQueue(
+        work,
+        urgency=lambda key: urgency(key, Urgency.FIRST),
+        jitter=lambda: 1.0,
+        **options,  # type: ignore[arg-type]
+    )
     queue.open()
-    task = asyncio.create_task(queue.run(4))
+    task = asyncio.create_task(queue.run(3, 1))
     try:
         yield queue
     finally:
@@ -56,37 +65,63 @@ async def test_what_is_urgent_goes_first_and_all_others_in_their_order() -> None
     async def work(key: str) -> None:
         done.append(key)
 
-    queue = WorkQueue(work)
+    queue = WorkQueue(work, urgency=lambda key: Urgency.FIRST if "new" in key else Urgency.SOON)
     for key in ("old", "older", "new", "newer"):
-        queue.add(key, Urgency.FIRST if key.startswith("new") else Urgency.LAST)
+        queue.add(key)
     queue.open()
-    task = asyncio.create_task(queue.run(1))
+    task = asyncio.create_task(queue.run(1, 1))
     await until(lambda: len(done) == 4)
     task.cancel()
     assert done == ["new", "newer", "old", "older"]
 
 
-async def test_what_becomes_more_urgent_while_it_waits_is_worked_on_once() -> None:
-    done: list[str] = []
+async def test_what_can_wait_takes_no_workers_from_the_rest_and_is_not_left_out_by_it() -> None:
+    urgencies = dict.fromkeys("abcd", Urgency.CAN_WAIT)
+    gates = {key: asyncio.Event() for key in "abcdefg"}
+    begun: list[str] = []
 
     async def work(key: str) -> None:
+        begun.append(key)
+        await gates[key].wait()
+
+    async with working(work, urgencies) as queue:
+        for key in "abcdefg":
+            queue.add(key)
+        await until(lambda: len(begun) == 4)
+        await asyncio.sleep(0.02)
+        assert sorted(begun) == ["a", "e", "f", "g"]
+        gates["a"].set()
+        await until(lambda: begun[4:] == ["b"])
+
+
+async def test_what_becomes_more_urgent_while_it_waits_is_worked_on_once() -> None:
+    urgencies = dict.fromkeys("abcd", Urgency.CAN_WAIT)
+    done: list[str] = []
+    gate = asyncio.Event()
+
+    async def work(key: str) -> None:
+        await gate.wait()
         done.append(key)
 
-    async with working(work) as queue:
+    async with working(work, urgencies) as queue:
         queue.close()
         for key in "abcd":
             queue.add(key)
         for urgency in (Urgency.SOON, Urgency.FIRST, Urgency.SOON):
-            queue.add("d", urgency)
-        queue.add("c", Urgency.SOON)
+            urgencies["d"] = urgency
+            queue.add("d")
+        urgencies["c"] = Urgency.SOON
+        queue.add("c")
         assert len(queue) == 4
         queue.open()
+        gate.set()
         await until(lambda: len(done) == 4)
         await asyncio.sleep(0.02)
-        assert done == ["d", "c", "a", "b"]
+        assert sorted(done) == ["a", "b", "c", "d"]
 
 
 async def test_never_two_workers_at_a_key_however_often_it_waits() -> None:
+    urgencies: dict[str, Urgency] = {}
     busy, done, gate = Counter[str](), list[str](), asyncio.Event()
 
     async def work(key: str) -> None:
@@ -96,12 +131,14 @@ async def test_never_two_workers_at_a_key_however_often_it_waits() -> None:
         busy[key] -= 1
         done.append(key)
 
-    async with working(work) as queue:
+    async with working(work, urgencies) as queue:
         queue.close()
-        for urgency in (Urgency.LAST, Urgency.SOON, Urgency.FIRST):
-            queue.add("a", urgency)
+        for urgency in (Urgency.CAN_WAIT, Urgency.SOON, Urgency.FIRST):
+            urgencies["a"] = urgency
+            queue.add("a")
         queue.open()
         await until(lambda: busy["a"] == 1)
+        urgencies["a"] = Urgency.CAN_WAIT
         queue.add("a")
         await asyncio.sleep(0.02)
         gate.set()
@@ -206,7 +243,7 @@ async def test_nothing_begins_before_it_is_opened_and_all_ends_in_a_drain() -> N
         ended.append(key)
 
     queue = WorkQueue(work)
-    task = asyncio.create_task(queue.run(1))
+    task = asyncio.create_task(queue.run(1, 1))
     queue.add("a")
     queue.add("b")
     await asyncio.sleep(0.05)
