@@ -90,7 +90,8 @@ class Controller:
             return Urgency.CAN_WAIT
         if job.new and not self._cache.has_child(uid):
             return Urgency.FIRST
-        ended = any(pod.terminated is not None for pod in self._cache.pods_of(uid))
+        pods = self._cache.pods_of(uid)
+        ended = bool(pods) and all(pod.finished for pod in pods)
         return Urgency.SOON if ended or job.asked_anew else Urgency.CAN_WAIT
 
     async def reconcile(self, uid: str) -> float | None:

@@ -19,7 +19,15 @@ async def test_the_child_of_a_new_job_goes_first_its_end_soon_and_all_else_can_w
     operator.deliver()
     assert urgency(UID) is Urgency.CAN_WAIT
     await operator.settle()
-    pod(api, ended(0, RESULT), "Succeeded")
+    pod(api, ended(80, "no answer"), "Failed")
+    operator.deliver()
+    assert urgency(UID) is Urgency.SOON
+    await operator.settle()
+    pod(api, RUNS, "Running", "pod-2")
+    operator.deliver()
+    assert urgency(UID) is Urgency.CAN_WAIT, "that of the pod before is told"
+    await operator.settle()
+    pod(api, ended(0, RESULT), "Succeeded", "pod-2")
     operator.deliver()
     assert urgency(UID) is Urgency.SOON
     await operator.settle()
