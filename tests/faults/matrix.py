@@ -19,7 +19,7 @@ import aiohttp
 from localcluster.controlplane import ControlPlane
 from tests.faults.forked import ForkedOperator
 from tests.faults.lives import LIVES, Player, end_of
-from tests.faults.proxy import ANSWERS, KILLS, Proxy, WriteFault, connect
+from tests.faults.proxy import ANSWERS, KILLS, Nth, Proxy, WriteFault, connect
 from tests.faults.recorder import JsonObject, Life, Recorder
 from tests.faults.watch_faults import WATCH_FAULTS, WatchFault
 from tests.operator.world import Namespace
@@ -50,7 +50,7 @@ class Outcome:
     wrong: str
     """Empty: nothing."""
     missed: bool
-    """Whether there was no such write: what waits is told once it has waited, and it did not."""
+    """Whether there was no such write: statuses that can wait are written together under load."""
     lost: tuple[str, ...]
     """Events that were not posted; they are hints and no state."""
     seconds: float
@@ -105,8 +105,9 @@ class Lab:
     async def answered(self, name: str, number: int, fault: WriteFault) -> Outcome:
         """The API server gives this answer to this write."""
         ns, life = await self._namespace()
-        self._shared.faults[ns.name] = (number, fault)
-        reached = lambda: len(self._shared.writes[ns.name]) > number  # noqa: E731
+        write = Nth.of(self.calm[name].writes, number)
+        self._shared.faults[ns.name] = (write, fault)
+        reached = lambda: self._shared.writes[ns.name].count(write.words) > write.before  # noqa: E731
         return await self._play(name, str(fault), number, ns, life, reached, "shared")
 
     async def killed(self, name: str, number: int, fault: WriteFault) -> Outcome:
@@ -119,10 +120,11 @@ class Lab:
                 await asyncio.to_thread(process.kill)
                 process.start(wait=False)
 
-            proxy.kill, proxy.faults[ns.name] = kill, (number, fault)
+            write = Nth.of(self.calm[name].writes, number)
+            proxy.kill, proxy.faults[ns.name] = kill, (write, fault)
             process.start(wait=False)
             try:
-                reached = lambda: len(proxy.writes[ns.name]) > number  # noqa: E731
+                reached = lambda: proxy.writes[ns.name].count(write.words) > write.before  # noqa: E731
                 return await self._play(name, str(fault), number, ns, life, reached, ns.name)
             finally:
                 process.kill()

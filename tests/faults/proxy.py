@@ -1,6 +1,6 @@
 """A proxy between one operator and the real API server, which spoils what passes on demand.
 
-Writes are numbered from 0 in each namespace, which has one FineTuneJob; a fault is of one number.
+Writes are counted in each namespace, which has one FineTuneJob; a fault is of the nth of its kind.
 Watches and lists are spoilt as a whole, by what is in watch_faults.py.
 """
 
@@ -10,10 +10,10 @@ import logging
 import re
 import ssl
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -64,6 +64,18 @@ def connect(plane: ControlPlane) -> aiohttp.ClientSession:
     )
 
 
+class Nth(NamedTuple):
+    """A write: so many of the same words come before it."""
+
+    words: str
+    before: int
+
+    @classmethod
+    def of(cls, writes: Sequence[str], number: int) -> "Nth":
+        """That of a life's writes which has this number, from 0."""
+        return cls(writes[number], writes[:number].count(writes[number]))
+
+
 class Proxy:
     """See the module."""
 
@@ -78,7 +90,7 @@ class Proxy:
         self.kubeconfig = kubeconfig
         self.writes: dict[str, list[str]] = defaultdict(list)
         """Of each namespace, in words."""
-        self.faults: dict[str, tuple[int, WriteFault]] = {}
+        self.faults: dict[str, tuple[Nth, WriteFault]] = {}
         """Of each namespace: which write, and what."""
         self.kill: Callable[[], Awaitable[None]] | None = None
         """Kills the operator behind this proxy and starts it anew."""
@@ -130,10 +142,11 @@ class Proxy:
         body = await request.read()
         found = NAMESPACE.search(request.path)
         namespace = found.group(1) if found else ""
-        number = len(self.writes[namespace])
-        self.writes[namespace].append(in_words(request.method, request.path, body))
-        when, fault = self.faults.get(namespace, (-1, None))
-        if fault is None or number != when:
+        words = in_words(request.method, request.path, body)
+        this = Nth(words, self.writes[namespace].count(words))
+        self.writes[namespace].append(words)
+        when, fault = self.faults.get(namespace, (None, None))
+        if fault is None or this != when:
             return _answer(*await self._forward(request, body))
         if fault.done:
             await self._forward(request, body)
