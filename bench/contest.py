@@ -31,6 +31,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from embedtune_trainer.machine import available_bytes
+
 RESULTS = Path(__file__).parent / "results"
 OURS = "embedtune"
 QUIET = 0.1
@@ -266,7 +268,7 @@ def memory_limited() -> Iterator[None]:
     Raises:
         MemoryError: with how much there was.
     """
-    free = _mb(Path("/proc/meminfo"), "MemAvailable") - SPARE_MB
+    free = available_bytes() / 2**20 - SPARE_MB
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (int((_status_mb("VmData") + free) * 2**20), hard))
     try:
@@ -329,11 +331,7 @@ def _cpu_s() -> float:
 
 
 def _status_mb(name: str) -> float:
-    return _mb(Path("/proc/self/status"), name)
-
-
-def _mb(file: Path, name: str) -> float:
-    for line in file.read_text().splitlines():
+    for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise KeyError(name)

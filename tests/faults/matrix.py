@@ -107,7 +107,7 @@ class Lab:
         ns, life = await self._namespace()
         write = Nth.of(self.calm[name].writes, number)
         self._shared.faults[ns.name] = (write, fault)
-        reached = lambda: self._shared.writes[ns.name].count(write.words) > write.before  # noqa: E731
+        reached = lambda: write.is_in(self._shared.writes[ns.name])  # noqa: E731
         return await self._play(name, str(fault), number, ns, life, reached, "shared")
 
     async def killed(self, name: str, number: int, fault: WriteFault) -> Outcome:
@@ -124,7 +124,7 @@ class Lab:
             proxy.kill, proxy.faults[ns.name] = kill, (write, fault)
             process.start(wait=False)
             try:
-                reached = lambda: proxy.writes[ns.name].count(write.words) > write.before  # noqa: E731
+                reached = lambda: write.is_in(proxy.writes[ns.name])  # noqa: E731
                 return await self._play(name, str(fault), number, ns, life, reached, ns.name)
             finally:
                 process.kill()

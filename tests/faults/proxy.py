@@ -75,6 +75,10 @@ class Nth(NamedTuple):
         """That of a life's writes which has this number, from 0."""
         return cls(writes[number], writes[:number].count(writes[number]))
 
+    def is_in(self, writes: Sequence[str]) -> bool:
+        """Whether it was among them."""
+        return writes.count(self.words) > self.before
+
 
 class Proxy:
     """See the module."""
