@@ -20,18 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from contest import (
-    OURS,
-    Contest,
-    Start,
-    System,
-    Trained,
-    parser,
-    request,
-    run,
-    timed,
-    training_flops,
-)
+from contest import OURS, Contest, parser, request, run
+from contestant import Start, System, Trained, timed, training_flops
 from images import on_white
 from open_clip import ClipLoss, SimpleTokenizer
 from open_clip.model import CLIP

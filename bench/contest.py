@@ -2,36 +2,24 @@
 
 First each takes the gradient of one and the same batch, without dropout, in float32: losses and
 gradient norms must agree, or there is nothing to compare. Then they take turns, each training so
-many steps by its own loop from a fresh model in a process of its own, so that a slow moment of the
-machine meets all, and nothing that one sets or leaves behind helps or hinders another. Each is
-forked from one that has imported everybody's libraries and done nothing else. Wall time, memory,
-and the processor time of that process and of its workers are taken. On a busy machine times can be
-several times too high, for one system and not for the other: what others took of the processors is
-measured, too, and above QUIET the result says that it is worth nothing. A system that asks for more
-memory than the machine has free takes no turns, and the result says so.
+many steps by its own loop from a fresh model (see contestant), so that a slow moment of the machine
+meets all. On a busy machine times can be several times too high, for one system and not for the
+other: above QUIET the result says that it is worth nothing. A system that asks for more memory than
+the machine has free takes no turns, and the result says so.
 """
 
 import argparse
-import gc
-import multiprocessing
 import os
 import platform
-import resource
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Protocol, TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from embedtune_trainer.machine import available_bytes
+from contestant import Start, System, Turn, alone, first, train
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "embedtune"
@@ -39,76 +27,9 @@ QUIET = 0.1
 """Share of the processors' time that others may take while a system trains."""
 ALIKE = {"steps", "turns", "threads", "out"}
 """Arguments that leave a contest the same."""
-LIBRARIES = (
-    *("torch", "torchvision", "transformers", "datasets", "sentence_transformers"),
-    *("open_clip", "pytorch_metric_learning.losses", "embedtune_trainer.training.fit"),
-)
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12}
 """Of GPUs in bfloat16 without sparsity, by the maker's data sheets."""
-SPARE_MB = 1024
-"""Left to the rest of the machine, of the memory that it has free."""
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Start:
-    """The first batch's loss and the Euclidean length of the weights' gradient."""
-
-    loss: float
-    gradient_norm: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training that is over.
-
-    Attributes:
-        rows: that its steps saw.
-        wait_s: in which the model waited for the data.
-    """
-
-    rows: int
-    wait_s: float
-
-
-class System(Protocol):
-    """A fresh model with its data, ready to be trained once."""
-
-    def first(self) -> Start:
-        """Of the first rows of the data, without dropout; no weight changes."""
-
-    def train(self, steps: int) -> Trained:
-        """So many steps by the system's own loop."""
-
-
 Systems = Mapping[str, Callable[[], System]]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One training of one system, by a process that does nothing else.
-
-    Attributes:
-        seconds: of the training alone, its model and data being there.
-        cpu_s: of all threads and workers.
-        others: share of the processors' time that other processes took meanwhile.
-        before: MB resident when the model and the data are there.
-        peak: the most MB that were resident in the training.
-        worker: the most MB that one of its worker processes had.
-        device: the most MB that tensors took on the GPU.
-        wait_s: see Trained.
-    """
-
-    system: str
-    rows: int
-    seconds: float
-    wait_s: float
-    cpu_s: float
-    others: float
-    before: float
-    peak: float
-    worker: float
-    device: float
 
 
 @dataclass(frozen=True)
@@ -186,7 +107,7 @@ def run(contest: Contest) -> int:
     for number in range(options.turns):
         for name in sorted(set(contest.systems) - set(too_large), reverse=number % 2 == 1):
             try:
-                turns.append(_alone(_train, name, contest.systems[name], options))
+                turns.append(alone(train, name, contest.systems[name], options))
                 print(turns[-1], file=sys.stderr, flush=True)
             except MemoryError as error:
                 too_large[name] = str(error)
@@ -202,25 +123,6 @@ def run(contest: Contest) -> int:
     return int(busy or missed or not goals)
 
 
-def timed(batches: Iterable[Made]) -> Iterator[tuple[Made, float]]:
-    """Each, with the seconds that it took to come."""
-    begun = time.perf_counter()
-    for batch in batches:
-        yield batch, time.perf_counter() - begun
-        begun = time.perf_counter()
-
-
-def training_flops(forward: Callable[[], object]) -> float:
-    """Of a way forward and back: three times those of the way forward, as is usual.
-
-    Args:
-        forward: over tensors of any device; meta tensors calculate nothing.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward()
-    return 3.0 * counter.get_total_flops()
-
-
 def _check(contest: Contest) -> tuple[dict[str, Start], dict[str, str]]:
     """The first batch of ours and of those that have the same; fails where they differ.
 
@@ -232,7 +134,7 @@ def _check(contest: Contest) -> tuple[dict[str, Start], dict[str, str]]:
     too_large: dict[str, str] = {}
     for name in (OURS, *contest.checked):
         try:
-            found[name] = _alone(_first, contest.systems[name], options)
+            found[name] = alone(first, contest.systems[name], options)
         except MemoryError as error:
             too_large[name] = str(error)
     if len(found) == 1 or OURS not in found:
@@ -243,98 +145,6 @@ def _check(contest: Contest) -> tuple[dict[str, Start], dict[str, str]]:
         if max(apart) > contest.tolerance:
             raise AssertionError(f"on the first batch, {name} has {start}, {OURS} {own}")
     return found, too_large
-
-
-def _alone(work: Callable[..., Made], *given: object) -> Made:
-    """What it makes in a fresh process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LIBRARIES))
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(work, *given).result()
-
-
-def _first(make: Callable[[], System], options: argparse.Namespace) -> Start:
-    """In this process, in float32 indeed."""
-    torch.set_num_threads(options.threads)
-    torch.backends.cudnn.allow_tf32 = False
-    with memory_limited():
-        return make().first()
-
-
-@contextmanager
-def memory_limited() -> Iterator[None]:
-    """What is asked for beyond the memory that is free fails, and no process is killed for it.
-
-    Raises:
-        MemoryError: with how much there was.
-    """
-    free = available_bytes() / 2**20 - SPARE_MB
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (int((_status_mb("VmData") + free) * 2**20), hard))
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise MemoryError("needs more memory than the GPU has") from None
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
-            raise
-        raise MemoryError(f"needs more than the {free:,.0f} MB that were free") from None
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _train(name: str, make: Callable[[], System], options: argparse.Namespace) -> Turn:
-    """In this process."""
-    # as by default in Python 3.11; the workers of a forkserver's child would be the forkserver's,
-    # and what they take of the processors that of others
-    multiprocessing.set_start_method("fork", force=True)
-    torch.set_num_threads(options.threads)
-    system = make()
-    gc.collect()
-    if options.device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
-    before = _status_mb("VmRSS")
-    busy_s, cpu_s, begun = _busy_s(), _cpu_s(), time.perf_counter()
-    with memory_limited():
-        trained = system.train(options.steps)
-    if options.device == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - begun
-    own_s = _cpu_s() - cpu_s
-    others = (_busy_s() - busy_s - own_s) / (seconds * (os.cpu_count() or 1))
-    return Turn(
-        system=name,
-        rows=trained.rows,
-        seconds=seconds,
-        wait_s=trained.wait_s,
-        cpu_s=own_s,
-        others=max(0.0, others),
-        before=before,
-        peak=_status_mb("VmHWM"),
-        worker=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        device=torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0.0,
-    )
-
-
-def _busy_s() -> float:
-    """That all processors of the machine have worked, for this system or for others."""
-    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-def _cpu_s() -> float:
-    """Of this process and of those it has waited for."""
-    own, others = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
-
-
-def _status_mb(name: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) / 1024
-    raise KeyError(name)
 
 
 def _rate(turns: Sequence[Turn], name: str) -> float:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contest import OURS, Contest, System, parser, request, run, training_flops
+from contest import OURS, Contest, parser, request, run
+from contestant import System, training_flops
 from datasets import Dataset as HfDataset
 from ours import Ours, in_bfloat16
 from sentence_transformers import SentenceTransformer

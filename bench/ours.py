@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from contest import Start, Trained
+from contestant import Start, Trained
 from torch import nn
 
 from embedtune_api.spec import Objective, Training

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import torch
-from contest import Start, Trained
+from contestant import Start, Trained
 from datasets import Dataset
 from ours import gradient_norm, without_dropout
 from sentence_transformers import (

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from contest import OURS, Contest, Start, System, parser, request, run
+from contest import OURS, Contest, parser, request, run
+from contestant import Start, System
 from datasets import Dataset as HfDataset
 from ours import Ours, in_bfloat16
 from sentence_transformers import SentenceTransformer

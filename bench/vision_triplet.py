@@ -17,18 +17,8 @@ from pathlib import Path
 
 import torch
 import torchvision
-from contest import (
-    OURS,
-    Contest,
-    Start,
-    System,
-    Trained,
-    parser,
-    request,
-    run,
-    timed,
-    training_flops,
-)
+from contest import OURS, Contest, parser, request, run
+from contestant import Start, System, Trained, timed, training_flops
 from ours import Ours, gradient_norm, in_bfloat16
 from PIL import Image
 from pytorch_metric_learning.distances import CosineSimilarity

@@ -5,7 +5,8 @@ import resource
 import pytest
 import torch
 
-from bench.contest import memory_limited, parser, request
+from bench.contest import parser, request
+from bench.contestant import memory_limited
 
 
 def asked(*arguments):
