@@ -7,6 +7,7 @@ from embedtune_api import API_VERSION, KIND, PLURAL
 from embedtune_api.runtime import RUNTIME, RUNTIME_KINDS, plural_of
 from embedtune_operator import queues
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.client import (
     AlreadyExists,
     Client,
@@ -16,7 +17,7 @@ from embedtune_operator.client import (
 )
 from embedtune_operator.names import FINALIZER, LABEL_JOB_UID, MANAGER
 from embedtune_operator.turns import Turn
-from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
+from embedtune_operator.views import StoredJob, StoredRuntime
 
 logger = logging.getLogger(__name__)
 

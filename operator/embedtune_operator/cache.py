@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from embedtune_api.runtime import RUNTIME_KINDS
-from embedtune_operator.views import ChildJob, Identity, Pod, StoredJob, StoredRuntime
+from embedtune_operator.children import ChildJob, Pod
+from embedtune_operator.views import Identity, StoredJob, StoredRuntime
 
 _GRAVES = 10_000
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.client import Conflict, NotFound, NotLeading, Refused, Unavailable
 from embedtune_operator.conditions import TERMINAL, is_finished
 from embedtune_operator.decide import decide
@@ -23,7 +24,7 @@ from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry
 from embedtune_operator.turns import Turn
-from embedtune_operator.views import ChildJob, Pod, StoredJob, parse_time
+from embedtune_operator.views import StoredJob, parse_time
 from embedtune_operator.workqueue import RetryLater, Urgency
 
 logger = logging.getLogger(__name__)

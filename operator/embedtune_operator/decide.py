@@ -16,6 +16,7 @@ from embedtune_api.status import (
     SizedResources,
 )
 from embedtune_operator.blueprint import Blueprint, Unresolved
+from embedtune_operator.children import ChildJob
 from embedtune_operator.conditions import conditions, is_finished
 from embedtune_operator.failures import failures_of, unknown_yet
 from embedtune_operator.findings import find
@@ -26,7 +27,7 @@ from embedtune_operator.plan import Plan
 from embedtune_operator.scene import Finding, Scene, see
 from embedtune_operator.settings import Settings
 from embedtune_operator.turns import turns
-from embedtune_operator.views import ChildJob, StoredJob, parse_time
+from embedtune_operator.views import StoredJob, parse_time
 
 JsonObject = dict[str, Any]
 

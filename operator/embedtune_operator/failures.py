@@ -8,7 +8,8 @@ from embedtune_api import contract, reasons
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import ExitCode, TrainResult
 from embedtune_api.status import LastFailure
-from embedtune_operator.views import ChildJob, Pod, Terminated, parse_time
+from embedtune_operator.children import ChildJob, Pod, Terminated
+from embedtune_operator.views import parse_time
 
 TAIL_CHARACTERS = 2000
 WITHIN_S = 120

@@ -13,12 +13,13 @@ from embedtune_api import GROUP, PLURAL, VERSION
 from embedtune_api.reasons import WAITS_FOR_RUNTIME
 from embedtune_api.runtime import CLUSTER_RUNTIME, RUNTIME, RUNTIME_KINDS, plural_of
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
 from embedtune_operator.names import CHILD_SELECTOR
 from embedtune_operator.settings import Settings
 from embedtune_operator.stateless import NoDiffs, NoProgress
-from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
+from embedtune_operator.views import StoredJob, StoredRuntime
 from embedtune_operator.watching import Watched
 
 JOBS, CHILDREN, PODS = "FineTuneJob", "Job", "Pod"

@@ -6,8 +6,9 @@ from typing import Any
 
 from embedtune_api.status import Progress
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.names import SIZER, attempt_of, child_name, remover_name, sizer_name
-from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
+from embedtune_operator.views import StoredJob, StoredRuntime
 
 JsonObject = dict[str, Any]
 

@@ -2,10 +2,10 @@
 
 from embedtune_api import reasons
 from embedtune_operator.blueprint import Unresolved
+from embedtune_operator.children import Condition, Pod
 from embedtune_operator.observe import Refusal
 from embedtune_operator.scene import Finding, Scene, confirm, pending, stuck
 from embedtune_operator.suspension import suspended
-from embedtune_operator.views import Condition, Pod
 
 
 def unresolved(scene: Scene) -> Finding | None:

@@ -10,9 +10,10 @@ import asyncio
 import logging
 
 from embedtune_operator.cache import Cache, Shelf
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.client import ApiError, Client
 from embedtune_operator.handlers import CHILDREN, JOBS, Events
-from embedtune_operator.views import ChildJob, Pod, StoredJob, StoredRuntime
+from embedtune_operator.views import StoredJob, StoredRuntime
 from embedtune_operator.watching import Watched
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ import kopf
 from embedtune_operator import probes
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import Pod
 from embedtune_operator.client import ApiError, Client
 from embedtune_operator.connection import Connection
 from embedtune_operator.controller import Controller
@@ -26,7 +27,6 @@ from embedtune_operator.resync import Resync
 from embedtune_operator.scrape import Scraper
 from embedtune_operator.settings import Settings
 from embedtune_operator.telemetry import Telemetry, World
-from embedtune_operator.views import Pod
 from embedtune_operator.watching import Pulse, Watched
 from embedtune_operator.workqueue import RetryLater, WorkQueue
 

@@ -9,12 +9,13 @@ from embedtune_api.contract import TrainResult
 from embedtune_api.job import FineTuneJob
 from embedtune_api.status import Condition, FineTuneJobStatus, LastFailure, RuntimeUsed, State
 from embedtune_operator.blueprint import Blueprint, Unresolved, blueprint, runtime_of
+from embedtune_operator.children import Pod
 from embedtune_operator.failures import failures_of
 from embedtune_operator.names import child_name
 from embedtune_operator.observe import Observed, attempt, begun
 from embedtune_operator.settings import Settings
 from embedtune_operator.sized import found
-from embedtune_operator.views import Pod, StoredJob
+from embedtune_operator.views import StoredJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from embedtune_api import contract
 from embedtune_api.contract import Metric
 from embedtune_api.status import Progress
-from embedtune_operator.views import Pod
+from embedtune_operator.children import Pod
 
 logger = logging.getLogger(__name__)
 

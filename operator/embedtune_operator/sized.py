@@ -9,9 +9,9 @@ import json
 from embedtune_api.base import InvalidJob
 from embedtune_api.contract import ExitCode, SizeResult
 from embedtune_api.status import SizedResources
+from embedtune_operator.children import Terminated
 from embedtune_operator.observe import Observed
 from embedtune_operator.settings import Settings
-from embedtune_operator.views import Terminated
 
 
 def found(observed: Observed, settings: Settings) -> SizedResources | None:

@@ -11,12 +11,12 @@ from embedtune_api import reasons
 from embedtune_api.contract import ExitCode
 from embedtune_api.quantity import parse_quantity
 from embedtune_operator.blueprint import Blueprint
+from embedtune_operator.children import ChildJob
 from embedtune_operator.names import sizer_name
 from embedtune_operator.obstacles import image_missing, missing_config, unschedulable
 from embedtune_operator.scene import Finding, Scene, confirm, failed, pending
 from embedtune_operator.sized import size_result, verdict
 from embedtune_operator.suspension import held, queued
-from embedtune_operator.views import ChildJob
 
 
 def sizing(scene: Scene) -> Finding | None:

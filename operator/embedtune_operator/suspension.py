@@ -5,9 +5,9 @@ which has its grace period to write a checkpoint, and makes another one on resum
 """
 
 from embedtune_api import reasons
+from embedtune_operator.children import ChildJob
 from embedtune_operator.queues import QUEUE
 from embedtune_operator.scene import Finding, Scene, pending, stuck
-from embedtune_operator.views import ChildJob
 
 
 def suspended(scene: Scene) -> Finding | None:

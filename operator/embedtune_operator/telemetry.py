@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from embedtune_api import reasons
 from embedtune_api.status import Progress, State
 from embedtune_operator.cache import Cache
-from embedtune_operator.views import Pod
+from embedtune_operator.children import Pod
 from embedtune_operator.watching import Pulse
 
 JOBS_SHOWN = 500

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from embedtune_api.runtime import RUNTIME
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.settings import Settings
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import StoredJob
 from tests.operator.world import SPEC
 
 JsonObject = dict[str, Any]

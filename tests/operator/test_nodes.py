@@ -9,10 +9,10 @@ import pytest
 from embedtune_api.job import NAME_MAX_NODES, FineTuneJob
 from embedtune_api.status import FineTuneJobStatus
 from embedtune_operator.blueprint import blueprint
+from embedtune_operator.children import Pod
 from embedtune_operator.manifests import child_job, service
 from embedtune_operator.names import ATTEMPTS_MAX, child_name, service_name
 from embedtune_operator.observe import Observed
-from embedtune_operator.views import Pod
 from tests.operator.objects import CHILD, SETTINGS, UID, child, ended, golden, pod, raw_job, running
 from tests.operator.objects import stored as stored_job
 from tests.operator.test_decide import EVICTION, GONE, OLD, PROGRESS, RESULT, UNSCHEDULABLE, plan

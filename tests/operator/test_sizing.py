@@ -11,10 +11,11 @@ from embedtune_api.job import FineTuneJob
 from embedtune_api.status import SizedResources
 from embedtune_operator.blueprint import blueprint
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import ChildJob, Pod
 from embedtune_operator.manifests import child_job, sizer_job
 from embedtune_operator.observe import Observed, observe
 from embedtune_operator.plan import Plan
-from embedtune_operator.views import ChildJob, Pod, StoredJob
+from embedtune_operator.views import StoredJob
 from tests.operator.fake_api import JOB_PATH, FakeApi, FakeOperator, submitted
 from tests.operator.objects import (
     CHILD,

@@ -7,8 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from embedtune_api.status import Progress
 from embedtune_operator.cache import Cache
+from embedtune_operator.children import Pod
 from embedtune_operator.telemetry import JOBS_SHOWN, Telemetry, World
-from embedtune_operator.views import Pod, StoredJob
+from embedtune_operator.views import StoredJob
 from embedtune_operator.watching import Pulse
 from tests.operator.fake_api import JOB_PATH, FakeOperator, submitted
 from tests.operator.objects import raw_job
