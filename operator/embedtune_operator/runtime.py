@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import kopf
 
-from embedtune_operator import probes
+from embedtune_operator import garbage, probes
 from embedtune_operator.apply import Applier
 from embedtune_operator.cache import Cache
 from embedtune_operator.children import Pod
@@ -118,6 +118,7 @@ class Operator:
             asyncio.create_task(self._work_when_synced(), name="sync"),
             asyncio.create_task(self.scraper.run(self._scraped), name="scrape"),
             asyncio.create_task(self.resync.run(), name="resync"),
+            asyncio.create_task(garbage.keep_setting_aside(), name="garbage"),
         ]
         await asyncio.sleep(0)  # kopf ends tasks that begin after it does, so these begin before
         watch = asyncio.create_task(self._watch(), name="watch")
@@ -138,6 +139,7 @@ class Operator:
         while not self.pulse.synced:  # decide on the whole picture, not on its first strokes
             await asyncio.sleep(0.02)
         logger.info("every kind is listed and watched", extra={"jobs": len(self.cache.jobs)})
+        garbage.set_aside()
         if self.leadership is None:
             self.queue.open()
             await asyncio.Event().wait()
