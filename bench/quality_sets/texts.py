@@ -141,7 +141,7 @@ class _Theirs:
         """By the peer's trainer; it begins another epoch if its sampler leaves rows out."""
         data = HfDataset.from_dict(self._how.columns)
         loss = self._how.loss(self._model)
-        return fit(
+        steps, _ = fit(
             self._model,
             data,
             loss,
@@ -149,6 +149,7 @@ class _Theirs:
             batch_sampler=self._how.sampler,
             max_steps=self._steps,
         )
+        return steps
 
     def embed(self) -> Embedded:
         """See Side."""
