@@ -37,6 +37,7 @@ check: .venv/.synced ## ruff, mypy strict, import contracts, generated files up 
 	ruff format --check .
 	ruff check .
 	mypy crds operator trainer local
+	mypy --config-file bench/mypy.ini bench
 	lint-imports
 	$(PY) crds/generate.py --check
 	$(PY) -m tests.trainer.hub.document --check

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str]) -> int:
             *(options.size, folder, chosen, options.batch, options.device),
             options.micro_batch,
         )
-        systems: dict[str, partial[System]] = {
+        systems: dict[str, Callable[[], System]] = {
             OURS: partial(ours, *given),
             PEER: partial(Theirs, *given),
         }

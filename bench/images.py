@@ -121,7 +121,10 @@ def main() -> None:
     for data, folder in folders.items():
         largest = max(largest, check_same(folder, options.threads))
         for turn in range(options.turns):
-            systems = {"embedtune": Ours, "ImageFolder + DataLoader": Theirs}
+            systems: dict[str, type[Ours] | type[Theirs]] = {
+                "embedtune": Ours,
+                "ImageFolder + DataLoader": Theirs,
+            }
             for name in sorted(systems, reverse=turn % 2 == 1):
                 outcomes += passes(data, name, systems[name](folder, options.threads))
                 print(*outcomes[-2:], sep="\n", flush=True)

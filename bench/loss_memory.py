@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def sentence_transformers_ranking() -> Loss:
     """sentence-transformers' loss of that name."""
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    loss = MultipleNegativesRankingLoss(nn.Identity())
+    loss: Any = MultipleNegativesRankingLoss(cast(Any, nn.Identity()))
     return lambda left, right: loss.compute_loss_from_embeddings([left, right], None)
 
 

@@ -11,9 +11,10 @@ the machine has bfloat16, all of the peer's train in it but, on a CPU, those at 
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +29,9 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from theirs import NAME as DEFAULTS
 from theirs import Theirs
+from torch import nn
 from torch.utils.data import BatchSampler
-from transformers import AutoConfig, BertConfig, BertModel, BertTokenizerFast
+from transformers import AutoConfig, BertConfig, BertModel, BertTokenizer
 
 import localassets
 from embedtune_api.spec import Encoder, Objective, Training
@@ -49,7 +51,7 @@ Pairs = tuple[list[str], list[str]]
 @cache
 def texts(count: int, median: int, longest: int, folder: Path) -> Pairs:
     """Anchors and positives; a text's words are one token each, and two tokens frame it."""
-    vocabulary = BertTokenizerFast.from_pretrained(folder).get_vocab()
+    vocabulary = BertTokenizer.from_pretrained(folder).get_vocab()
     words = sorted(word for word in vocabulary if word.isascii() and word.isalpha())
     rng = np.random.default_rng(SEED)
     sides = []
@@ -67,7 +69,7 @@ def backbone(name: str, scratch: Path) -> Path:
     folder = scratch / name
     torch.manual_seed(SEED)
     BertModel(BertConfig()).save_pretrained(folder)
-    BertTokenizerFast.from_pretrained(localassets.minilm()).save_pretrained(folder)
+    BertTokenizer.from_pretrained(localassets.minilm()).save_pretrained(folder)
     return folder
 
 
@@ -89,12 +91,17 @@ class LikeLengths(BatchSampler):
 
 
 def theirs(
-    folder: Path, pairs: Pairs, batch: int, device: str, micro: int | None, **arguments: object
+    folder: Path,
+    pairs: Pairs,
+    batch: int,
+    device: str,
+    micro: int | None,
+    **arguments: Any,  # noqa: ANN401  the peer's own
 ) -> System:
     """The peer, with some arguments of its own."""
     model = SentenceTransformer(str(folder), device=device)
     data = HfDataset.from_dict({"anchor": pairs[0], "positive": pairs[1]})
-    loss = MultipleNegativesRankingLoss(model)
+    loss: nn.Module = MultipleNegativesRankingLoss(model)
     if micro is not None:
         loss = CachedMultipleNegativesRankingLoss(model, mini_batch_size=micro)
     return Theirs(model, data, loss, training_of(batch), **arguments)
@@ -106,7 +113,7 @@ def row_flops(folder: Path, pairs: Pairs) -> float:
         network = BertModel(AutoConfig.from_pretrained(folder), add_pooling_layer=False).eval()
     tokens = [16, 64, 256]
     found = [
-        training_flops(lambda n=n: network(torch.zeros(1, n, dtype=torch.long, device="meta")))
+        training_flops(partial(network, torch.zeros(1, n, dtype=torch.long, device="meta")))
         for n in tokens
     ]
     lengths = [1 + text.count(" ") + 2 for side in pairs for text in side]
@@ -141,9 +148,9 @@ def main(arguments: Sequence[str]) -> int:
         longest = 256 if options.backbone == "minilm" else 512
         pairs = texts(options.batch * options.steps, options.median, longest, folder)
         given = (folder, pairs, options.batch, options.device, options.micro_batch)
-        systems = {OURS: partial(ours, *given)}
+        systems: dict[str, Callable[[], System]] = {OURS: partial(ours, *given)}
         goals: dict[str, float] = {}
-        their_best: dict[str, object] = {}
+        their_best: dict[str, Any] = {}
         best_goal = 1.5 if options.device == "cuda" else 1.3
         if options.device == "cpu":
             systems[DEFAULTS] = partial(theirs, *given)

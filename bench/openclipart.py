@@ -70,8 +70,8 @@ def check_recalls() -> None:
     index += queries
     found = []
     for i, query in enumerate(normalize(queries, dim=1)):
-        scores = [float(query @ other) for other in normalize(index, dim=1)]
-        found.append(sorted(range(40), key=lambda j, s=scores: -s[j]).index(i))
+        scores = [-float(query @ other) for other in normalize(index, dim=1)]
+        found.append(sorted(range(40), key=scores.__getitem__).index(i))
     naive = [float(np.mean([place < k for place in found])) for k in CUTOFFS]
     if naive != recalls(queries, index):
         raise AssertionError(f"recalls {recalls(queries, index)}, a loop finds {naive}")
@@ -118,12 +118,12 @@ def plain(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int) 
     layers = nn.ModuleList(nn.Linear(side.shape[1], DIM) for side in train)
     log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
     optimizer = torch.optim.AdamW([*layers.parameters(), log_scale], lr=RATE)
-    train = tuple(normalize(side, dim=1) for side in train)
+    units = [normalize(side, dim=1) for side in train]
     for _ in range(EPOCHS):
-        for batch in torch.randperm(len(train[0])).split(BATCH):
+        for batch in torch.randperm(len(units[0])).split(BATCH):
             text, image = (
                 normalize(layer(side[batch]), dim=1)
-                for layer, side in zip(layers, train, strict=True)
+                for layer, side in zip(layers, units, strict=True)
             )
             logits = log_scale.exp() * text @ image.T
             own = torch.arange(len(batch))
@@ -147,10 +147,10 @@ def main() -> None:
     check_recalls()
     paths = localassets.openclipart(apart=options.apart)
     rows = [pairs(path) for path in (paths.train, paths.test)]
-    features = [frozen_features(side) for side in rows]
-    check_same_features(rows[1], features[1])
+    of_train, of_test = map(frozen_features, rows)
+    check_same_features(rows[1], of_test)
     lines = ["| system | seed | R@1 | R@5 | R@10 |", "|---|---|---|---|---|"]
-    lines += [row("plain projections", s, plain(*features, s)) for s in options.seeds]
+    lines += [row("plain projections", s, plain(of_train, of_test, s)) for s in options.seeds]
     if options.plain:
         print("\n".join(lines))
         return

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,13 +97,13 @@ def sentence_transformers(case: str) -> Callable[[], Metrics]:
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     x_QD, x_ND, of_query, of_item = data(case)
-    queries = {f"q{i}": f"q{i}" for i in range(len(x_QD))}
-    corpus = {f"d{i}": f"d{i}" for i in range(len(x_ND))}
+    queries: dict[str, Any] = {f"q{i}": f"q{i}" for i in range(len(x_QD))}
+    corpus: dict[str, Any] = {f"d{i}": f"d{i}" for i in range(len(x_ND))}
     of_class: dict[int, set[str]] = {}
     for item, number in enumerate(of_item.tolist()):
         of_class.setdefault(number, set()).add(f"d{item}")
     relevant = {f"q{i}": of_class[number] for i, number in enumerate(of_query.tolist())}
-    evaluator = InformationRetrievalEvaluator(
+    evaluator: Any = InformationRetrievalEvaluator(
         queries,
         corpus,
         relevant,

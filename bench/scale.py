@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scale_parts import results
 from scale_parts.embedtune import EMBEDTUNE
@@ -47,13 +48,14 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--keep", type=Path, help="keep the clusters' files and logs here")
     parse.add_argument("--no-document", action="store_true", help="leave docs/scale.md as it is")
     for each in fields(Plan):
-        many = isinstance(each.default, tuple)
-        kind = type(each.default[0] if many else each.default)
+        default: Any = each.default
+        many = isinstance(default, tuple)
+        kind = type(default[0] if many else default)
         parse.add_argument(
             f"--{each.name.replace('_', '-')}",
             type=float if kind is float or "rate" in each.name else kind,
-            default=each.default,
-            **({"nargs": "*"} if many else {}),
+            default=default,
+            nargs="*" if many else None,
         )
     return parse
 
@@ -72,13 +74,12 @@ def say(system: str, stage: Stage) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, check the goals, write; the exit code."""
     given = parser().parse_args(arguments)
-    plan = Plan(
-        **{
-            each.name: tuple(value) if isinstance(value, list) else value
-            for each in fields(Plan)
-            for value in (getattr(given, each.name),)
-        }
-    )
+    asked: dict[str, Any] = {
+        each.name: tuple(value) if isinstance(value, list) else value
+        for each in fields(Plan)
+        for value in (getattr(given, each.name),)
+    }
+    plan = Plan(**asked)
     systems = [SYSTEMS[name] for name in given.only]
     build((*CLUSTER_TOOLS, *(tool for system in systems for tool in system.tools)))
     kept = results.read(given.results)

@@ -47,7 +47,7 @@ def fit(
     data: Dataset,
     loss: nn.Module,
     training: Training,
-    **arguments: object,
+    **arguments: Any,  # noqa: ANN401  the peer's own
 ) -> tuple[int, float]:
     """Train the model in place, with the spec's epochs, batch, rate, warm-up and seed.
 
@@ -61,6 +61,7 @@ def fit(
     Returns:
         Steps, and seconds that it waited for texts to be made into tokens.
     """
+    assert training.learning_rate is not None
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _Trainer(
             model=model,
@@ -82,7 +83,9 @@ def fit(
             loss=loss,
         )
         trainer.train()
-    return int(trainer.state.global_step), trainer.data_collator.waited_s
+    collator = trainer.data_collator
+    assert isinstance(collator, _Collator)
+    return int(trainer.state.global_step), collator.waited_s
 
 
 class Theirs:
@@ -96,7 +99,7 @@ class Theirs:
         training: Training,
         *,
         compared: nn.Module | None = None,
-        **arguments: object,
+        **arguments: Any,  # noqa: ANN401  the peer's own
     ) -> None:
         """`compared` is the first batch's loss, where it is not the one that is trained with."""
         self._model, self._data, self._loss, self._training = model, data, loss, training

@@ -9,7 +9,7 @@ first batch is compared over all triplets that violate the margin.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from contest import OURS, Contest, parser, request, run
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     options = asked.options
     training = Training(epochs=1, batch_size=options.batch, learning_rate=RATE, seed=SEED)
     given = (options.batch * options.steps, training, options.device)
-    systems: dict[str, partial[System]] = {
+    systems: dict[str, Callable[[], System]] = {
         OURS: partial(OurTriplets, *given),
         PEER: partial(theirs, *given),
     }

@@ -11,7 +11,7 @@ violate the margin, which are the same.
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str]) -> int:
         state = weights(options.backbone, Path(scratch))
         chosen = files(options.batch * options.steps)
         given = (options.backbone, state, chosen, options.batch, options.side, options.device)
-        systems: dict[str, partial[System]] = {
+        systems: dict[str, Callable[[], System]] = {
             OURS: partial(OurTriplets, *given),
             PEER: partial(Theirs, *given),
             CHANNELS_LAST: partial(Theirs, *given, [CHANNELS_LAST]),

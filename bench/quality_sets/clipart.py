@@ -117,9 +117,11 @@ class _Towers(nn.Module):
         assert image is not None
         assert text.projection is not None
         assert image.projection is not None
-        freeze(whole[0].auto_model, text.freeze)
+        transformer, width = whole[0].auto_model, whole.get_embedding_dimension()
+        assert isinstance(transformer, nn.Module)
+        assert width is not None
+        freeze(transformer, text.freeze)
         freeze(self.image, image.freeze)
-        width = whole.get_embedding_dimension()
         self.of_text = nn.Sequential(*new_projection(width, text.projection, seed))
         self.of_image = nn.Sequential(*new_projection(1280, image.projection, seed))
         self.log_scale = nn.Parameter(torch.tensor(-math.log(FIRST_TEMPERATURE)))

@@ -9,10 +9,14 @@ from pathlib import Path
 from quality_sets.verdict import Found
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("crds/embedtune_api", "trainer/embedtune_trainer", "examples", "bench/quality_sets")
-CODE += ("bench/theirs.py", "bench/vision_triplet.py", "bench/images.py")
-PACKAGES = ("torch", "transformers", "sentence-transformers", "pytorch-metric-learning")
-PACKAGES += ("open-clip-torch", "scikit-learn")
+CODE = (
+    *("crds/embedtune_api", "trainer/embedtune_trainer", "examples", "bench/quality_sets"),
+    *("bench/theirs.py", "bench/vision_triplet.py", "bench/images.py"),
+)
+PACKAGES = (
+    *("torch", "transformers", "sentence-transformers", "pytorch-metric-learning"),
+    *("open-clip-torch", "scikit-learn"),
+)
 
 
 class Journal:

@@ -46,6 +46,7 @@ def train(
     """
     torch.manual_seed(training.seed)
     np.random.seed(training.seed)  # pytorch-metric-learning's samplers draw from it
+    assert training.learning_rate is not None
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     steps = len(loader) * training.epochs
     optimizer = torch.optim.AdamW(trained, training.learning_rate)
