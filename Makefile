@@ -22,7 +22,7 @@ test: .venv/.synced ## All tests but those with Kueue; as root on Debian with th
 	@$(PY) -m localcluster build
 	@$(PY) -m pytest $(WORKERS) 2
 
-test-fast: .venv/.synced ## The quick tests, which need no cluster, in 2 to 4 minutes
+test-fast: .venv/.synced ## The quick tests, which need no cluster, in 2 minutes
 	@$(PY) -m pytest $(WORKERS) 2 -m "not cluster and not controlplane and not slow"
 
 test-kueue: .venv/.synced ## The operator with Kueue itself, which is built first: in 2 minutes, the first time in 15

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -114,13 +116,10 @@ def free_ports(count: int) -> list[int]:
     return free
 
 
-@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
-def s3_endpoint(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """A running S3 server that knows the tester."""
-    folder = tmp_path_factory.mktemp(str(request.param))
-    command, port = (_weed if request.param == "seaweedfs" else _minio)(folder)
+@contextmanager
+def _server(kind: str, folder: Path) -> Iterator[str]:
+    """The endpoint of a running S3 server that knows the tester."""
+    command, port = (_weed if kind == "seaweedfs" else _minio)(folder)
     credentials = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -133,6 +132,21 @@ def s3_endpoint(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The endpoint of the server of a kind, which is started once, when it is asked for."""
+    with ExitStack() as running:
+        yield cache(
+            lambda kind: running.enter_context(_server(kind, tmp_path_factory.mktemp(kind)))
+        )
+
+
+@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
+def s3_endpoint(request: pytest.FixtureRequest, s3_servers: Callable[[str], str]) -> str:
+    """Each server's endpoint."""
+    return s3_servers(request.param)
 
 
 @pytest.fixture

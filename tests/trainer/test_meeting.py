@@ -13,6 +13,8 @@ from embedtune_trainer.errors import BadSpec, PeerLost
 from embedtune_trainer.meeting import Fellows, meet
 from embedtune_trainer.reception import Patience, Place
 
+pytestmark = pytest.mark.slow
+
 PATIENT = Patience(10)
 SHORT_OF_BREATH = Patience(wait_s=10, beat_s=0.05, silence_s=0.5)
 

@@ -18,6 +18,8 @@ from embedtune_api.contract import MANIFEST, ExitCode, Metric, TrainResult
 from tests.trainer import tiny
 from tests.trainer.conftest import BUCKET, S3, free_ports
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Ended:
@@ -186,7 +188,6 @@ def test_an_output_that_cannot_be_written_is_found_first(pod: Pod, tmp_path: Pat
     assert ended.message.startswith("spec.output.uri: ")
 
 
-@pytest.mark.slow
 def test_a_model_comes_out(pod: Pod, s3: S3, tiny_backbone: Path, tmp_path: Path) -> None:
     rows = tiny.rows()
     job = tiny.job(

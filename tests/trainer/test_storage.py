@@ -190,6 +190,7 @@ def test_by_default_a_minute_is_the_limit() -> None:
         patience.wait_or_raise("s3://bucket/a", "why")
 
 
+@pytest.mark.slow
 def test_a_model_is_waited_for_longer_than_what_can_be_fetched_again(
     s3: S3, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_killed_and_taken_up_again(whole: Any) -> None:
     assert not list(out.rglob("checkpoints"))
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_leaves_a_checkpoint_of_that_very_step(whole: Any) -> None:
     _, job, folder, expected = whole
     out = folder / "stopped"
@@ -130,6 +131,7 @@ def test_another_spec_or_other_data_is_refused(tmp_path: Path) -> None:
     assert "to begin anew" in message
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_the_last_step_is_measured(tmp_path: Path) -> None:
     """No step is taken again, and what was due is measured."""
     job = prepared("labelled", tmp_path / "run")

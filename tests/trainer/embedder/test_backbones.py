@@ -29,6 +29,7 @@ NO_VECTOR = ("timm://qwen3_vit_306m_enc", "torchvision://squeezenet")
 """What goes into the last layer is a token or a place each, and is averaged."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", [*backbones.torchvision_uris(), *backbones.timm_uris()])
 def test_the_head_is_gone_and_the_dimension_right(uri):
     found = backbones.look(uri)

@@ -143,6 +143,7 @@ def test_json_has_all_of_it():
     assert block["trained"] == 4 * (192 + 576)
 
 
+@pytest.mark.slow
 def test_seven_billion_parameters_without_their_weights(tmp_path):
     folder = configured(tmp_path / "big", QWEN, "Qwen2ForCausalLM")
     assert [p.name for p in folder.iterdir()] == ["config.json"]

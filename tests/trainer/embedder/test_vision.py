@@ -341,6 +341,7 @@ def test_trained_weights_give_what_the_library_gives(uri, asset, make):
     assert got.shape == (2, 1280)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "size", "pooling"),
     [

@@ -124,6 +124,7 @@ def test_vectors(written_by, version, name):
     assert rows.labels == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [f"labelled.{p}{c}" for p in ("pickle", "pickle-array") for c in ("", ".lz4", ".zlib")]
 )

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 110 * 2**20
 ROWS = 300_000
 TEXT = "a text of some length, so that few rows make a file that is large enough to tell" * 5
