@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
+from scale_parts.usage import busy_s
 from torch.utils.flop_counter import FlopCounterMode
 
 from embedtune_trainer.machine import available_bytes
@@ -143,14 +144,14 @@ def train(name: str, make: Callable[[], System], options: argparse.Namespace) ->
         torch.cuda.reset_peak_memory_stats()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, from here on
     before = _status_mb("VmRSS")
-    busy_s, cpu_s, begun = _busy_s(), _cpu_s(), time.perf_counter()
+    busy_before_s, cpu_s, begun = busy_s(), _cpu_s(), time.perf_counter()
     with memory_limited():
         trained = system.train(options.steps)
     if options.device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - begun
     own_s = _cpu_s() - cpu_s
-    others = (_busy_s() - busy_s - own_s) / (seconds * (os.cpu_count() or 1))
+    others = (busy_s() - busy_before_s - own_s) / (seconds * (os.cpu_count() or 1))
     return Turn(
         system=name,
         rows=trained.rows,
@@ -163,12 +164,6 @@ def train(name: str, make: Callable[[], System], options: argparse.Namespace) ->
         worker=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
         device=torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0.0,
     )
-
-
-def _busy_s() -> float:
-    """That all processors of the machine have worked, for this system or for others."""
-    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_s() -> float:
