@@ -56,7 +56,7 @@ def draw(kept: dict[str, JsonObject], path: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    picture, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    picture, axes = plt.subplots(2, 3, figsize=(13, 7), sharex=True, layout="constrained")
     grown = {name: found for name, found in kept.items() if found["users"] and _grew(found)}
     for axis, (title, kind, value) in zip(axes.flat, PANELS, strict=True):
         values = []
@@ -70,13 +70,16 @@ def draw(kept: dict[str, JsonObject], path: Path) -> bool:
             values += [y for _, y in seen if y > 0]
             axis.plot([x for x, _ in seen], [y for _, y in seen], marker="o", label=name)
         axis.set_title(title)
-        axis.set_xlabel("resident jobs")
         if max(values) > FARTHEST * min(values):
-            axis.set_yscale("log")
+            axis.set_yscale("symlog", linthresh=min(values))  # zero calls are worth showing
+            axis.set_ylim(0, 2 * max(values))
         else:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max(values))
         axis.grid(alpha=0.3)
-    axes.flat[-1].legend(fontsize="small")
+    for axis in axes[-1]:
+        axis.set_xlabel("resident jobs")
+    names = axes.flat[-1].get_legend_handles_labels()
+    picture.legend(*names, loc="outside lower center", ncols=4, fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=90)
     plt.close(picture)
