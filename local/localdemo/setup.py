@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ SYSTEM_NAMESPACE = "embedtune-system"
 SECRET = "s3-credentials"
 
 
-def install_operator(site: Site) -> None:
+def install_operator(
+    site: Site, chart: Path = CHART, other_values: Mapping[str, str] | None = None
+) -> None:
     """`helm upgrade --install`, and wait until the operator is ready."""
-    values = [f"--set={key}={value}" for key, value in site.chart_values().items()]
+    chosen = site.chart_values() | dict(other_values or {})
+    values = [f"--set={key}={value}" for key, value in chosen.items()]
     subprocess.run(
         [
-            *(str(tool("helm")), "upgrade", "--install", "embedtune", str(CHART)),
+            *(str(tool("helm")), "upgrade", "--install", "embedtune", str(chart)),
             *("--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"),
             *site.helm_flags(),
             *values,
