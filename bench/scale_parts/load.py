@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from localcluster.controlplane import ControlPlane
-from scale_parts.sightings import Sightings
+from scale_parts.sightings import Sightings, Spread, spread
 from scale_parts.systems import System
 
 CONNECTIONS = 64
@@ -24,11 +24,13 @@ class Achieved:
         rate: calls a second, from the first one sent to the last one.
         late_s: how late the latest was sent.
         errors: what calls failed with.
+        answered: seconds from sending a call to its answer.
     """
 
     rate: float
     late_s: float
     errors: tuple[str, ...]
+    answered: Spread
 
 
 class Load:
@@ -94,13 +96,16 @@ async def at_rate(
 ) -> Achieved:
     """Call for each name at its time, whether or not those before have been answered."""
     begin = time.monotonic()
-    late_s, errors = 0.0, list[str]()
+    late_s, errors, answered = 0.0, list[str](), list[float]()
 
     async def guarded(name: str) -> None:
+        sent = time.monotonic()
         try:
             await one(name)
         except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:
             errors.append(f"{name}: {error}")
+        else:
+            answered.append(time.monotonic() - sent)
 
     async with asyncio.TaskGroup() as group:
         for index, name in enumerate(names):
@@ -110,4 +115,4 @@ async def at_rate(
             group.create_task(guarded(name))
         last = time.monotonic()
     achieved = (len(names) - 1) / (last - begin) if len(names) > 1 else rate
-    return Achieved(achieved, late_s, tuple(errors))
+    return Achieved(achieved, late_s, tuple(errors), spread(answered))

@@ -76,7 +76,8 @@ def _load(kept: dict[str, JsonObject], rate: float) -> str:
         child = next(iter(stage["started"]))
         rows.append(
             [
-                *(name, child, *_percentiles(stage["started"][child], longest)),
+                *(name, *_percentiles(stage["achieved"].get("answered"), longest)),
+                *(child, *_percentiles(stage["started"][child], longest)),
                 *_percentiles(stage["started"].get("pod"), longest),
                 *_percentiles(stage["ended"], longest),
                 f"{stage['achieved']['rate']:.1f}/s",
@@ -88,7 +89,8 @@ def _load(kept: dict[str, JsonObject], rate: float) -> str:
             ]
         )
     head = (
-        *("system", "first child", "apply to it, p50", "p99", "apply to pod, p50", "p99"),
+        *("system", "apply itself, p50", "p99", "first child", "apply to it, p50", "p99"),
+        *("apply to pod, p50", "p99"),
         *("finish to status, p50", "p99", "load", "calls a job", "CPU ms a job"),
         *("API server's CPU ms a job", "MiB", "machine busy"),
     )

@@ -130,6 +130,8 @@ async def test_a_load_has_its_rate_however_long_its_calls_take():
     achieved = await at_rate(slow, [str(i) for i in range(20)], 100)
     assert achieved.rate == pytest.approx(100, rel=0.3)
     assert achieved.errors == ("3: refused",)
+    assert achieved.answered.p50 >= 0.3
+    assert achieved.answered.missing == 0
 
 
 # the parts that KWOK plays
@@ -178,7 +180,7 @@ def stage(kind, resident, **more):
         "resident": resident,
         "jobs": 0 if kind == "rest" else 100,
         "rate": 0,
-        "achieved": {"rate": 20.0, "late_s": 0.0, "errors": []},
+        "achieved": {"rate": 20.0, "late_s": 0.0, "errors": [], "answered": known},
         "started": made,
         "ended": None if kind == "rest" else known,
         "calls": {},
@@ -247,7 +249,7 @@ def test_a_latency_that_was_not_seen_is_more_than_the_time_waited():
 
 def test_every_system_that_was_measured_is_in_the_tables():
     text = results.measured({"embedtune": found(*WHOLE), "trainer": found(*WHOLE)}, [])
-    assert text.count("| trainer | Job | 50 ms | 200 ms |") == 2
+    assert text.count("| trainer | 50 ms | 200 ms | Job | 50 ms | 200 ms |") == 2
     assert "| trainer | 10,000 | 9 | 60 | 1.7% | 200 |" in text
 
 
@@ -257,7 +259,10 @@ def test_a_system_alone_has_no_pods_and_its_jobs_no_end():
     load = stage("load", 0, rate=20, ended=None)
     del load["started"]["pod"]
     text = results.measured({alone.name: found(load)}, [])
-    assert "| embedtune, alone | Job | 50 ms | 200 ms | - | - | - | - | 20.0/s |" in text
+    assert (
+        "| embedtune, alone | 50 ms | 200 ms | Job | 50 ms | 200 ms | - | - | - | - | 20.0/s |"
+        in text
+    )
 
 
 def test_the_document_has_the_tables_of_the_results():
