@@ -64,4 +64,5 @@ EMBEDTUNE = System(
     manifests=_manifests,
     processes=_processes,
     job=_job,
+    most=10_000,
 )

@@ -38,6 +38,8 @@ CERTIFICATES = Path("/tmp/k8s-webhook-server/serving-certs")
 WEBHOOK = Certificate("jobset-webhook", "jobset-webhook", alt_names=("IP:127.0.0.1",))
 QUIET = "--zap-log-level=error"
 THREADS = 32
+MOST = 2500
+"""Resident jobs; at defaults they are not brought to any, which would take them an hour."""
 
 
 def _secret(namespace: str, name: str) -> tuple[JsonObject, JsonObject]:
@@ -107,7 +109,7 @@ def _pytorch_job(name: str) -> JsonObject:
     }
 
 
-def _training(name: str, about: str, *flags: str) -> System:
+def _training(name: str, about: str, *flags: str, most: int = 0) -> System:
     return System(
         name=name,
         about=about,
@@ -120,6 +122,7 @@ def _training(name: str, about: str, *flags: str) -> System:
         manifests=_training_manifests,
         processes=_training_processes(*flags),
         job=_pytorch_job,
+        most=most,
     )
 
 
@@ -219,7 +222,7 @@ def _train_job(name: str) -> JsonObject:
     }
 
 
-def _trainer(name: str, about: str, qps: int | None, *flags: str) -> System:
+def _trainer(name: str, about: str, qps: int | None, *flags: str, most: int = 0) -> System:
     label = "jobset.sigs.k8s.io/jobset-name"
     return System(
         name=name,
@@ -235,6 +238,7 @@ def _trainer(name: str, about: str, qps: int | None, *flags: str) -> System:
         manifests=_trainer_manifests,
         processes=_trainer_processes(qps, *flags),
         job=_train_job,
+        most=most,
     )
 
 
@@ -246,6 +250,7 @@ KUBEFLOW = (
         f"--controller-threads={THREADS}",
         "--enable-scheme=pytorchjob",
         QUIET,
+        most=MOST,
     ),
     _trainer("trainer", "v2.0.0 and JobSet v0.8.2 at their defaults", None),
     _trainer(
@@ -253,5 +258,6 @@ KUBEFLOW = (
         "v2.0.0 and JobSet v0.8.2, JobSet allowed 5,000 calls a second, errors alone logged",
         5000,
         QUIET,
+        most=MOST,
     ),
 )

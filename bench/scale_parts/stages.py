@@ -22,6 +22,8 @@ from scale_parts.watching import Watching
 
 SETTLE_S = 5.0
 """After a stage, for the calls that follow a job's end and for the collector of garbage."""
+BEFORE_REST_S = 20.0
+"""Before a rest, for what can wait: statuses that the system gathers are still a load's calls."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Plan:
     Attributes:
         jobs: of each of the loads.
         rates: of the loads, in jobs a second.
-        levels: resident jobs at which jobs come and go.
+        levels: resident jobs at which jobs come and go, those of them that the system can be
+            brought to.
         churn_rate: jobs that come, and as many that go, a second.
         churn_s: for how many seconds.
         fill_rate: jobs a second between the levels.
@@ -43,13 +46,13 @@ class Plan:
     """
 
     jobs: int = 1000
-    rates: tuple[float, ...] = (5, 20, 100)
+    rates: tuple[float, ...] = (20, 100)
     levels: tuple[int, ...] = (2500, 5000, 10_000)
     churn_rate: float = 20
-    churn_s: float = 60
+    churn_s: float = 30
     fill_rate: float = 50
-    rest_s: float = 60
-    patience_s: float = 300
+    rest_s: float = 30
+    patience_s: float = 200
     limit_s: float = 1800
     controller_qps: int = 5000
 
@@ -125,7 +128,7 @@ class Course:
             goes_on(await self._come("load", plan.jobs, rate))
         if not goes_on(await self._rest()):
             return stages
-        for level in plan.levels:
+        for level in (n for n in plan.levels if n <= self._cluster.system.most):
             missing = level - len(self._resident)
             if missing > 0 and not goes_on(await self._come("fill", missing, plan.fill_rate)):
                 break
@@ -137,7 +140,7 @@ class Course:
 
     async def _rest(self) -> Stage:
         """Nothing comes and nothing goes."""
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(BEFORE_REST_S)
         self._audit.news()
         begin = time.monotonic()
         async with Usage(self._pids) as usage:

@@ -84,6 +84,8 @@ class System:
     """Whether there are controllers, a scheduler and nodes, that make pods of its Jobs."""
     ends: bool = True
     """Whether a job's own status says that it has finished."""
+    most: int = 0
+    """Resident jobs to which it is brought at most, such that a run of all ends within an hour."""
 
     @property
     def jobs(self) -> Kind:
@@ -99,4 +101,5 @@ class System:
             kinds=tuple(kind for kind in self.kinds if kind.role != POD),
             pods=False,
             ends=False,
+            most=0,
         )
