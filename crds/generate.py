@@ -3,7 +3,6 @@
 The check also holds each CRD against that of the last release, if there is a tag of one.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from embedtune_api import GROUP
 from embedtune_api.additive import harms
 from embedtune_api.schema import definitions
+from localcluster import released
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Generated from crds/embedtune_api by `make generate`; do not edit.\n"
@@ -34,26 +34,17 @@ def schema(crd: dict[str, Any]) -> dict[str, Any]:
 
 def since_release() -> list[str]:
     """What has changed since the last release that would harm jobs in a cluster."""
-    tag = _git("describe", "--tags", "--abbrev=0", "--match", "v*").strip()
+    tag = released.newest_tag()
     if not tag:
         return []
     found = []
     for plural, definition in definitions().items():
-        released = _git("show", f"{tag}:crds/{file_name(plural)}")
-        if not released:
+        before = released.file_of(tag, f"crds/{file_name(plural)}")
+        if not before:
             continue  # that release had no such kind
-        changes = harms(schema(yaml.safe_load(released)), schema(definition))
+        changes = harms(schema(yaml.safe_load(before)), schema(definition))
         found += [f"the CRD {plural} of {tag} is not merely added to: {c}" for c in changes]
     return found
-
-
-def _git(*words: str) -> str:
-    """What git says; nothing where there is no repository, or no such thing in it."""
-    command = ["git", "-C", str(ROOT), *words]
-    try:
-        return subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    except FileNotFoundError:
-        return ""
 
 
 def main() -> int:

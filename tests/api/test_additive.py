@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from embedtune_api.additive import harms
 from embedtune_api.schema import custom_resource_definition
+from localcluster import released
 
 Schema = dict[str, Any]
 GENERATE = Path(__file__).resolve().parents[2] / "crds/generate.py"
@@ -135,13 +137,33 @@ def test_the_check_compares_with_the_last_release(
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    released = custom_resource_definition()
-    at(generate.schema(released), "spec.training")["properties"]["old"] = {"type": "string"}
-    shown = f"{tag}:crds/embedtune.dev_finetunejobs.yaml"  # that release had no other CRD
-    answers = {"describe": f"{tag}\n", shown: yaml.safe_dump(released)}
-    monkeypatch.setattr(
-        generate, "_git", lambda *words: answers.get(words[0]) or answers.get(words[1], "")
-    )
+    crd = custom_resource_definition()
+    at(generate.schema(crd), "spec.training")["properties"]["old"] = {"type": "string"}
+    held = {(tag, "crds/embedtune.dev_finetunejobs.yaml"): yaml.safe_dump(crd)}
+    monkeypatch.setattr(released, "newest_tag", lambda: tag)
+    monkeypatch.setattr(released, "file_of", lambda *what: held.get(what, ""))
     found = generate.since_release()
     gone = "the CRD finetunejobs of v0.1.0 is not merely added to: .spec.training.old: is gone"
     assert found == ([gone] if tag else [])
+
+
+def test_the_last_release_is_the_newest_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True)
+
+    monkeypatch.setattr(released, "ROOT", tmp_path)
+    git("init", "-q")
+    assert released.newest_tag() == ""
+    for version in ("v0.1.0", "v0.2.0"):
+        (tmp_path / "crd.yaml").write_text(version)
+        git("add", "crd.yaml")
+        git("commit", "-q", "-m", version)
+        git("tag", version)
+    git("tag", "not-a-version")
+    assert released.newest_tag() == "v0.2.0"
+    assert released.file_of("v0.1.0", "crd.yaml") == "v0.1.0"
+    assert released.file_of("v0.1.0", "other.yaml") == ""
+    assert b"v0.1.0" in released.archive_of("v0.1.0")

@@ -19,10 +19,11 @@ from threading import Event
 import pytest
 import yaml
 
+from localcluster import released
 from localcluster.apiclient import ApiError
 from localcluster.cluster import Cluster
 from localdemo.setup import CHART, SYSTEM_NAMESPACE, install_operator
-from localdemo.site import ROOT, Site
+from localdemo.site import Site
 from tests.e2e.conftest import User
 from tests.operator.world import JsonObject, Namespace, stamp
 
@@ -33,23 +34,12 @@ EVERY_S, RUN_S = 0.5, 6.0
 IMAGE_OF_THE_LAST = {"operator.image.tag": "released", "operator.image.pullPolicy": "Never"}
 
 
-def git(*words: str) -> bytes:
-    """What git says; nothing where it fails."""
-    return subprocess.run(
-        ["git", "-C", str(ROOT), *words],
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ).stdout
-
-
 def install_released(site: Site, folder: Path) -> None:
     """Put what was released last into the cluster."""
-    tag = git("describe", "--tags", "--abbrev=0", "--match", "v*").decode().strip()
-    if released := os.environ.get("UPGRADE_FROM") or tag:
+    if ref := os.environ.get("UPGRADE_FROM") or released.newest_tag():
         tree = folder / "released"
         tree.mkdir()
-        subprocess.run(["tar", "-x"], cwd=tree, input=git("archive", released), check=True)
+        subprocess.run(["tar", "-x"], cwd=tree, input=released.archive_of(ref), check=True)
         images = [sys.executable, "-m", "localcluster.images", "load"]
         subprocess.run(
             [*images, "--only", "operator", "--tag", IMAGE_OF_THE_LAST["operator.image.tag"]],
