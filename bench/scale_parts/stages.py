@@ -52,7 +52,7 @@ class Plan:
     churn_s: float = 30
     fill_rate: float = 50
     rest_s: float = 30
-    patience_s: float = 200
+    patience_s: float = 300
     limit_s: float = 1800
     controller_qps: int = 5000
 
