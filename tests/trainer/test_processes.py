@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
@@ -81,13 +82,26 @@ def the_other_fails(processes: Processes, folder: Path) -> None:
         raise
 
 
+def compiles(processes: Processes, _folder: Path) -> None:
+    """Modules of torch's are imported that have the group as a default of their functions."""
+    import torch._dynamo
+
+    assert torch._dynamo is not None
+    assert processes.any(True)
+
+
+def threads() -> list[str]:
+    """Names of this process's threads."""
+    return [each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]
+
+
 def in_a_process(rank: int, port: int, work: object, folder: Path) -> None:
     os.environ |= {
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"},
         **{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"},
     }
     torch.set_num_threads(1)
-    processes = Processes.of_environment()
+    processes, code = Processes.of_environment(), 0
     try:
         with processes.joined():
             work(processes, folder)  # type: ignore[operator]
@@ -95,7 +109,9 @@ def in_a_process(rank: int, port: int, work: object, folder: Path) -> None:
         (folder / f"error-{rank}").write_text(repr(error))
         if rank == 0:
             time.sleep(0.1)
-        raise
+        code = 1
+    (folder / f"threads-{rank}").write_text("\n".join(threads()))
+    sys.exit(code)
 
 
 def two(work: object, folder: Path) -> list[SpawnProcess]:
@@ -124,6 +140,15 @@ def test_one_that_fails_ends_the_other_with_its_ending(tmp_path: Path) -> None:
     assert "spec.x: wrong in this process" in (tmp_path / "error-0").read_text()
     assert (tmp_path / "error-0").read_text().startswith(EndedElsewhere.__name__)
     assert (tmp_path / "error-1").read_text().startswith(BadSpec.__name__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("work", "code"), [(compiles, 0), (the_other_fails, 1)])
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path, work: object, code: int) -> None:
+    """One that holds a tensor when Python ends aborts the process, and the pod with it."""
+    assert [process.exitcode for process in two(work, tmp_path)] == [code, code]
+    for rank in (0, 1):
+        assert "gloo" not in (tmp_path / f"threads-{rank}").read_text()
 
 
 def test_alone(tmp_path: Path) -> None:

@@ -182,6 +182,10 @@ class Processes:
         """Open the group; returns what endings are left in, which torchrun keeps."""
         import torch
         import torch.distributed as dist
+
+        # Its functions have the group of when it is imported as a default, and would keep it and
+        # its threads alive: one that still holds a tensor when Python ends aborts the process.
+        import torch.distributed.nn
         from torch.distributed.distributed_c10d import PrefixStore
         from torch.distributed.rendezvous import rendezvous
 
