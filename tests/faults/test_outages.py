@@ -20,6 +20,8 @@ pytestmark = pytest.mark.controlplane
 
 GONE_S = 60.0 if WHOLE else 5.0
 BACK_WITHIN_S = 60.0
+CONTROLLER_BACK_WITHIN_S = 150.0
+"""Kubernetes' own controllers wait 30 to 60 s before they try a lost API server again."""
 _numbers = itertools.count(1)
 
 
@@ -36,6 +38,13 @@ def team(plane: ControlPlane) -> Namespace:
     ns = Namespace(plane.client(), f"outage-{next(_numbers)}").create()
     ns.submit()
     return ns
+
+
+def job_is_suspended(ns: Namespace) -> bool:
+    """Whether the Job controller says so of the namespace's only Job."""
+    (job,) = ns.all("jobs")
+    conditions = job.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Suspended" and c["status"] == "True" for c in conditions)
 
 
 @pytest.mark.parametrize("what", [APISERVER, ETCD])
@@ -68,6 +77,11 @@ def test_jobs_finish_after_an_outage(
     trains.wait_reason("Succeeded", timeout_s=BACK_WITHIN_S)
     stops.end(pods[stops.name], 81)
     stops.delete("pods", pods[stops.name])
+    eventually(
+        lambda: job_is_suspended(stops),
+        what="the Job controller is back",
+        timeout_s=CONTROLLER_BACK_WITHIN_S,
+    )
     stops.wait_reason("Suspended", timeout_s=BACK_WITHIN_S)
     for ns in (waits, new):
         ns.wait_reason("PodPending", timeout_s=BACK_WITHIN_S)
