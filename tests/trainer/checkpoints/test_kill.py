@@ -90,8 +90,7 @@ def test_killed_and_taken_up_again(whole: Any) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     there = newest(out)
-    # how many were written by then is the machine's: one that waits gives way to a newer one
-    assert 0 < there < FATAL[kind]
+    assert there >= FATAL[kind] - 6
     told = run_here(put_out(job, out), folder / "work-2")
     assert told.begun_at() == there
     assert weights(out) == expected
