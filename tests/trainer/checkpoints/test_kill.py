@@ -29,6 +29,8 @@ from tests.trainer.checkpoints.kinds import KINDS, prepared, put_out
 
 FATAL = {"labelled": 17, "pairs": 15, "text-image": 22}
 """Steps in mid-epoch, so that mined negatives are taken up, too."""
+BEHIND = 6
+"""Steps: of the last two checkpoints before the kill, the storage has one."""
 
 
 class Counting:
@@ -81,7 +83,7 @@ def test_killed_and_taken_up_again(whole: Any) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.trainer.checkpoints.killed"),
-            *(str(FATAL[kind]), "0", "run", str(file)),
+            *("--behind", str(BEHIND), str(FATAL[kind]), "0", "run", str(file)),
         ],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
@@ -90,7 +92,7 @@ def test_killed_and_taken_up_again(whole: Any) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     there = newest(out)
-    assert there >= FATAL[kind] - 6
+    assert there >= FATAL[kind] - BEHIND
     told = run_here(put_out(job, out), folder / "work-2")
     assert told.begun_at() == there
     assert weights(out) == expected
