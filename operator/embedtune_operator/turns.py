@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from embedtune_api import reasons
 from embedtune_api.status import FineTuneJobStatus, SizedResources
+from embedtune_operator.conditions import TERMINAL
 from embedtune_operator.scene import Finding
 from embedtune_operator.views import Identity
 
@@ -39,7 +40,8 @@ def turns(
     if after.job_name and not before.job_name and after.reason != reasons.CREATED:
         # on a busy machine more has happened since than that
         told.append(turn(job, when, reasons.CREATED, made(after.job_name), warning=False))
-    if after.reason not in (None, before.reason, *QUIET):
+    ends = after.state in TERMINAL
+    if ends or after.reason not in (before.reason, *QUIET, *(turn.reason for turn in told)):
         message = finding.message
         if after.state == "Complete":
             message += _gain(after)

@@ -235,6 +235,18 @@ def test_verdict_is_awaited_for_a_while() -> None:
     assert late["state"] == "Pending"
 
 
+def test_what_ends_a_job_is_told_once_however_late_the_verdict() -> None:
+    known = plan(stored(), CASES["training"]).status
+    bad = (ended(65, BAD_DATA),)
+    late = plan(stored(known), Observed(child(failed=1), bad))
+    over = Observed(child(("Failed", "PodFailurePolicy"), failed=1), bad, confirmed=True)
+    end = plan(stored(late.status), over)
+    assert end.status is not None
+    assert end.status["state"] == "Failed"
+    assert len(late.events) == 1
+    assert late.events == end.events  # of one name, so the second is not posted
+
+
 def test_image_messages_do_not_alternate() -> None:
     first = plan(stored(), CASES["image-pull"]).status
     back_off = Observed(child(), (waiting("ImagePullBackOff", "Back-off pulling image"),))

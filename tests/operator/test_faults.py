@@ -116,6 +116,21 @@ async def out_of_memory_once(api: FakeApi) -> FakeOperator:
     return operator
 
 
+async def late_verdict(api: FakeApi) -> FakeOperator:
+    """A job whose data is bad, which the Job controller takes a while to say."""
+    operator = await begun(api)
+    failure = {"reason": "BadData", "message": "row 7, column label: blank"}
+    pod(api, ended(65, json.dumps({"version": 1, "failure": failure})), "Failed")
+    operator.deliver()
+    await operator.settle()
+    await operator.pass_time(30)
+    assert (told(api)["state"], told(api)["reason"]) == ("Pending", "BadData")
+    child_is(api, "Failed", "True", "PodFailurePolicy")
+    operator.deliver()
+    await operator.settle()
+    return operator
+
+
 async def by_runtime(api: FakeApi) -> FakeOperator:
     """A job whose runtime becomes another as soon as the job is run by it."""
     api.put(TEAM_PATH, raw_runtime(default=True, image="first:1"))
@@ -162,13 +177,19 @@ async def relist(operator: FakeOperator) -> None:
     await operator.settle()
 
 
-LIVES: dict[str, tuple[Callable[[FakeApi], Awaitable[FakeOperator]], dict[str, Any], str]] = {
-    "retried": (life, {}, CHILD_PATH),
-    "suspended": (suspended_and_resumed, {}, CHILD_PATH),
-    "by a runtime": (by_runtime, {}, CHILD_PATH),
-    "more memory": (out_of_memory_once, {"onOutOfMemory": "moreMemory"}, SECOND_PATH),
+LIVES: dict[str, tuple[Callable[[FakeApi], Awaitable[FakeOperator]], dict[str, Any], str, str]] = {
+    "retried": (life, {}, CHILD_PATH, "Complete"),
+    "suspended": (suspended_and_resumed, {}, CHILD_PATH, "Complete"),
+    "by a runtime": (by_runtime, {}, CHILD_PATH, "Complete"),
+    "more memory": (
+        out_of_memory_once,
+        {"onOutOfMemory": "moreMemory"},
+        SECOND_PATH,
+        "Complete",
+    ),
+    "late verdict": (late_verdict, {}, CHILD_PATH, "Failed"),
 }
-"""Each with what it needs of runPolicy, and its last child."""
+"""Each with what it needs of runPolicy, its last child, and how it ends."""
 
 
 def told(api: FakeApi) -> dict[str, Any]:
@@ -198,11 +219,11 @@ FAULTS: dict[str, tuple[str, BaseException]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("case", LIVES)
 async def test_every_write_fails_once(case: str, fault: str) -> None:
-    live, policy, last_child = LIVES[case]
+    live, policy, last_child, state = LIVES[case]
     spec = {"runPolicy": {"ttlSecondsAfterFinished": 60} | policy}
     calm = submitted(**spec)
     await live(calm)
-    assert told(calm)["state"] == "Complete"
+    assert told(calm)["state"] == state
     for number in range(len(calm.writes)):
         api = submitted(**spec)
         api.fault = (number, *FAULTS[fault])
