@@ -12,9 +12,9 @@ HEAD = """\
 Written by `make faults` ([faults.md](faults.md) says what the words mean). `=`: the end was the
 same as without the fault, nothing was made twice, and what had ended stayed ended. `=*`: so it was,
 and an Event was not posted, since the operator was killed or refused between a status and its
-Event. `-`: there was no such write that time, since statuses that can wait are written together
-under load. Empty: an earlier life goes the same way until after that write. Anything else is
-described below the tables.
+Event. `-`: there was no such write, at a second try neither, since statuses that can wait are
+written together under load. Empty: an earlier life goes the same way until after that write.
+Anything else is described below the tables.
 """
 
 

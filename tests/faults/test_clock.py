@@ -31,9 +31,9 @@ def jumps(request: pytest.FixtureRequest) -> Iterator[timedelta]:
 async def test_lives_end_the_same(
     case: str, jumps: Iterator[timedelta], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live, policy, _ = LIVES[case]
-    calm = submitted(runPolicy=policy)
-    await live(calm)
+    course = LIVES[case]
+    calm = submitted(runPolicy=course.policy)
+    await course.live(calm)
     settle = FakeOperator.settle
 
     async def jump_first(self: FakeOperator, *, deliver: bool = True) -> None:
@@ -41,8 +41,8 @@ async def test_lives_end_the_same(
         await settle(self, deliver=deliver)
 
     monkeypatch.setattr(FakeOperator, "settle", jump_first)
-    api = submitted(runPolicy=policy)
-    await live(api)
+    api = submitted(runPolicy=course.policy)
+    await course.live(api)
     assert told(api) == told(calm)
     assert things(api) == things(calm)
 

@@ -4,6 +4,7 @@ same, nothing is made twice, and what is finished stays finished.
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -177,19 +178,24 @@ async def relist(operator: FakeOperator) -> None:
     await operator.settle()
 
 
-LIVES: dict[str, tuple[Callable[[FakeApi], Awaitable[FakeOperator]], dict[str, Any], str, str]] = {
-    "retried": (life, {}, CHILD_PATH, "Complete"),
-    "suspended": (suspended_and_resumed, {}, CHILD_PATH, "Complete"),
-    "by a runtime": (by_runtime, {}, CHILD_PATH, "Complete"),
-    "more memory": (
-        out_of_memory_once,
-        {"onOutOfMemory": "moreMemory"},
-        SECOND_PATH,
-        "Complete",
-    ),
-    "late verdict": (late_verdict, {}, CHILD_PATH, "Failed"),
+@dataclass(frozen=True)
+class Course:
+    """A life, what it needs, and what it comes to."""
+
+    live: Callable[[FakeApi], Awaitable[FakeOperator]]
+    policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of spec.runPolicy."""
+    last_child: str = CHILD_PATH
+    state: str = "Complete"
+
+
+LIVES = {
+    "retried": Course(life),
+    "suspended": Course(suspended_and_resumed),
+    "by a runtime": Course(by_runtime),
+    "more memory": Course(out_of_memory_once, {"onOutOfMemory": "moreMemory"}, SECOND_PATH),
+    "late verdict": Course(late_verdict, state="Failed"),
 }
-"""Each with what it needs of runPolicy, its last child, and how it ends."""
 
 
 def told(api: FakeApi) -> dict[str, Any]:
@@ -219,19 +225,19 @@ FAULTS: dict[str, tuple[str, BaseException]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("case", LIVES)
 async def test_every_write_fails_once(case: str, fault: str) -> None:
-    live, policy, last_child, state = LIVES[case]
-    spec = {"runPolicy": {"ttlSecondsAfterFinished": 60} | policy}
+    course = LIVES[case]
+    spec = {"runPolicy": {"ttlSecondsAfterFinished": 60} | course.policy}
     calm = submitted(**spec)
-    await live(calm)
-    assert told(calm)["state"] == state
+    await course.live(calm)
+    assert told(calm)["state"] == course.state
     for number in range(len(calm.writes)):
         api = submitted(**spec)
         api.fault = (number, *FAULTS[fault])
-        await live(api)
+        await course.live(api)
         where = calm.writes[number]
         assert told(api) == told(calm), where
         assert things(api) == things(calm), where
-        assert api.objects[last_child]["spec"]["ttlSecondsAfterFinished"] == 60, where
+        assert api.objects[course.last_child]["spec"]["ttlSecondsAfterFinished"] == 60, where
         lost = {e["reason"] for p, e in calm.objects.items() if "/events/" in p} - {
             e["reason"] for p, e in api.objects.items() if "/events/" in p
         }
