@@ -140,8 +140,8 @@ class Controller:
                 return None  # deleted meanwhile; its event is on the way
             except _TryAgain:
                 continue
-            if plan.finalizer or plan.again or is_finished(plan.status or {}):
-                continue  # of the last: its result is safe now, so its child may be given its TTL
+            if plan.finalizer or plan.again:
+                continue
             if plan.children:
                 return 0.0  # they may have been there for a while, and no event tells of them then
             return plan.again_after_s

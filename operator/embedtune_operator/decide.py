@@ -17,7 +17,7 @@ from embedtune_api.status import (
 )
 from embedtune_operator.blueprint import Blueprint, Unresolved
 from embedtune_operator.children import ChildJob
-from embedtune_operator.conditions import conditions, is_finished
+from embedtune_operator.conditions import TERMINAL, conditions, is_finished
 from embedtune_operator.failures import failures_of, unknown_yet
 from embedtune_operator.findings import find
 from embedtune_operator.manifests import child_job, config_map, service, sizer_job
@@ -87,7 +87,6 @@ def _go_on(stored: StoredJob, current: JsonObject, scene: Scene, finding: Findin
         children=_children(scene, finding, status) if finding.make else (),
         child_patch=_child_patch(scene, finding),
         may_run=_may_run(scene),
-        again=status.state == "Suspended" != before.state,  # its child is told once that is written
     )
 
 
@@ -159,6 +158,8 @@ def _plan(
     return Plan(
         status=document,
         events=turns(stored.id, before, after, finding),
+        # its child is told, or given its TTL, once that is written
+        again=after.state in TERMINAL or after.state == "Suspended" != before.state,
         again_after_s=finding.again_after_s,
     )
 
@@ -173,7 +174,7 @@ def _status(
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     observed = scene.observed if scene else Observed()
     result = finding.result
-    finished = finding.state in ("Complete", "Failed")
+    finished = finding.state in TERMINAL
     job_name = _job_name(scene, before, finding)
     begun = [p.started for p in observed.pods if p.started is not None]
     failures = _failures_seen(before, observed)

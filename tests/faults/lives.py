@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.faults.recorder import JsonObject, Life
-from tests.operator.world import Namespace
+from tests.operator.world import Namespace, failure
 
 WITHIN_S = 60.0
 TTL_S = 3600
@@ -115,11 +115,6 @@ class Player:
             return any(j["spec"].get("ttlSecondsAfterFinished") == TTL_S for j in jobs)
 
         await self.until(look, "the TTL")
-
-
-def failure(reason: str, message: str) -> str:
-    """What a trainer that fails says."""
-    return json.dumps({"version": 1, "failure": {"reason": reason, "message": message}})
 
 
 async def retried(player: Player) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from localcluster.controlplane import APISERVER, ETCD, ControlPlane
 from tests.faults.conftest import WHOLE
-from tests.operator.world import Namespace, OperatorProcess, eventually
+from tests.operator.world import Namespace, OperatorProcess, eventually, true_conditions
 
 pytestmark = pytest.mark.controlplane
 
@@ -43,8 +43,7 @@ def team(plane: ControlPlane) -> Namespace:
 def job_is_suspended(ns: Namespace) -> bool:
     """Whether the Job controller says so of the namespace's only Job."""
     (job,) = ns.all("jobs")
-    conditions = job.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Suspended" and c["status"] == "True" for c in conditions)
+    return "Suspended" in true_conditions({"conditions": [], **job["status"]})
 
 
 @pytest.mark.parametrize("what", [APISERVER, ETCD])

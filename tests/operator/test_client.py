@@ -12,8 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from embedtune_operator.client import Client
 from embedtune_operator.connection import Connection
-from tests.operator.test_trouble import failure
-from tests.operator.world import Namespace, OperatorProcess, condition
+from tests.operator.world import Namespace, OperatorProcess, condition, failure
 
 ODD = "caf\u00e9 \U0001f4a9 \x00 \x1b[31m \x7f \x85 \u2028 \ufeff \\U0001f4a9 \\ \"'/ \r\n\t"
 """What JSON may hold as it is, and YAML not."""

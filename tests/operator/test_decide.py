@@ -28,7 +28,7 @@ from tests.operator.objects import (
     stored,
     waiting,
 )
-from tests.operator.world import condition
+from tests.operator.world import condition, failure
 
 RESULT = json.dumps(
     {
@@ -59,9 +59,7 @@ NOT_IMPROVED = json.dumps(
     }
 )
 PROGRESS = Progress(summary="10%", phase="Training", percent=10, epoch=1, step=20, steps=200)
-BAD_DATA = json.dumps(
-    {"version": 1, "failure": {"reason": "BadData", "message": "row 7, column label: blank"}}
-)
+BAD_DATA = failure("BadData", "row 7, column label: blank")
 GONE: dict[str, Any] = {
     "deletionTimestamp": "2026-11-24T11:59:58Z",
     "deletionGracePeriodSeconds": 60,

@@ -13,7 +13,7 @@ from embedtune_operator.client import Conflict, NotLeading, Refused, Unavailable
 from embedtune_operator.controller import UNLED_AGAIN_S
 from tests.operator.fake_api import JOB_PATH, Crash, FakeApi, FakeOperator, submitted
 from tests.operator.objects import CHILD, CHILD_UID, UID, raw_job, raw_runtime
-from tests.operator.test_decide import RESULT
+from tests.operator.test_decide import BAD_DATA, RESULT
 
 PODS = "/api/v1/namespaces/search/pods"
 COMPONENT = "app.kubernetes.io/component"
@@ -120,8 +120,7 @@ async def out_of_memory_once(api: FakeApi) -> FakeOperator:
 async def late_verdict(api: FakeApi) -> FakeOperator:
     """A job whose data is bad, which the Job controller takes a while to say."""
     operator = await begun(api)
-    failure = {"reason": "BadData", "message": "row 7, column label: blank"}
-    pod(api, ended(65, json.dumps({"version": 1, "failure": failure})), "Failed")
+    pod(api, ended(65, BAD_DATA), "Failed")
     operator.deliver()
     await operator.settle()
     await operator.pass_time(30)

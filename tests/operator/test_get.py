@@ -10,9 +10,8 @@ from tests.chart.test_chart import ROOT
 from tests.conftest import kubectl_with
 from tests.operator.objects import GOLDEN
 from tests.operator.test_lifecycle import let_go
-from tests.operator.test_trouble import failure
 from tests.operator.test_watches import TRAINER_IP, Trainer, trainer
-from tests.operator.world import Namespace, OperatorProcess, eventually
+from tests.operator.world import Namespace, OperatorProcess, eventually, failure
 
 __all__ = ["trainer"]
 

@@ -16,12 +16,12 @@ from embedtune_operator.observe import Observed
 from tests.operator.objects import CHILD, SETTINGS, UID, child, ended, golden, pod, raw_job, running
 from tests.operator.objects import stored as stored_job
 from tests.operator.test_decide import EVICTION, GONE, OLD, PROGRESS, RESULT, UNSCHEDULABLE, plan
-from tests.operator.world import condition
+from tests.operator.world import condition, failure
 
 TWO: dict[str, Any] = {"parallelism": {"nodes": 2}}
 CHILD_SPEC = {"completions": 2}
-LOST = json.dumps({"version": 1, "failure": {"reason": "PeerLost", "message": "node 1 has gone"}})
-BROKEN = json.dumps({"version": 1, "failure": {"reason": "InternalError", "message": "a defect"}})
+LOST = failure("PeerLost", "node 1 has gone")
+BROKEN = failure("InternalError", "a defect")
 
 
 def at(index: int, found: Pod) -> Pod:

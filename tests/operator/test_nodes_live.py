@@ -14,6 +14,7 @@ from tests.operator.world import (
     OperatorProcess,
     condition,
     eventually,
+    failure,
     true_conditions,
 )
 
@@ -24,8 +25,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 def lost(who: str) -> str:
-    failure = {"reason": "PeerLost", "message": f"{who} has gone"}
-    return json.dumps({"version": 1, "failure": failure})
+    return failure("PeerLost", f"{who} has gone")
 
 
 def pods(ns: Namespace, *but: str) -> dict[int, JsonObject]:

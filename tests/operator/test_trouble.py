@@ -11,15 +11,12 @@ from tests.operator.world import (
     OperatorProcess,
     condition,
     eventually,
+    failure,
     stamp,
     true_conditions,
 )
 
 pytestmark = pytest.mark.controlplane
-
-
-def failure(reason: str, message: str) -> str:
-    return json.dumps({"version": 1, "failure": {"reason": reason, "message": message}})
 
 
 def test_no_node_can_take_the_pod(

@@ -323,6 +323,11 @@ class Namespace:
         return json.dumps({"version": 1, "model": model, "metrics": metrics} | changes)
 
 
+def failure(reason: str, message: str) -> str:
+    """What a trainer that fails says."""
+    return json.dumps({"version": 1, "failure": {"reason": reason, "message": message}})
+
+
 def condition(status: JsonObject, kind: str) -> JsonObject:
     """One condition."""
     found: JsonObject = next(c for c in status["conditions"] if c["type"] == kind)
