@@ -57,6 +57,8 @@ def operator(shared_operator: OperatorProcess) -> OperatorProcess:
 
 
 @pytest.fixture
-def ns(plane: ControlPlane) -> Namespace:
-    """A new namespace."""
-    return Namespace(plane.client(), f"team-{next(_numbers)}").create()
+def ns(plane: ControlPlane) -> Iterator[Namespace]:
+    """A new namespace; its jobs go after the test, so that none of their calls is in the next."""
+    ns = Namespace(plane.client(), f"team-{next(_numbers)}").create()
+    yield ns
+    ns.clear()

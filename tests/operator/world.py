@@ -149,6 +149,18 @@ class Namespace:
         eventually(lambda: self.find("serviceaccounts", "default"), what="a service account")
         return self
 
+    def clear(self) -> None:
+        """Delete its FineTuneJobs, and those that are held for their models, too."""
+        for job in self.all("finetunejobs"):
+            name = job["metadata"]["name"]
+            try:
+                if "finalizers" in job["metadata"]:
+                    self.patch("finetunejobs", name, {"metadata": {"finalizers": None}})
+                self.delete("finetunejobs", name)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
     def path(self, plural: str, name: str = "") -> str:
         """URL path."""
         ours = {"finetunejobs": JOBS, "finetuneruntimes": JOBS}
