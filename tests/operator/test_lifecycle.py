@@ -229,7 +229,7 @@ def test_a_namespace_is_not_held_back(operator: OperatorProcess, ns: Namespace) 
             return error.status == 404
         return False
 
-    eventually(gone, what="the namespace goes", timeout_s=60)
+    eventually(gone, what="the namespace goes", timeout_s=120)
 
 
 def test_applying_the_same_file_again_changes_nothing(
