@@ -18,9 +18,16 @@ from localdemo.site import Site, local_site
 
 Status = dict[str, Any]
 
-
+LONG = {"epochs": 12, "batchSize": 16}
+"""Training for half a minute with 200 rows, so that something can come between."""
 TEST_LABEL = "embedtune.dev/test"
 """On each namespace made here, so that what a killed run left can be told from a user's."""
+
+
+def training(status: Status) -> bool:
+    """Whether steps have been made, and more are to come."""
+    progress = status.get("progress") or {}
+    return progress.get("phase") == "Training" and progress["step"] > 0
 
 
 @pytest.fixture(scope="session")

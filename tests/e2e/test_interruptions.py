@@ -5,17 +5,11 @@ import time
 import pytest
 
 from localdemo.setup import SYSTEM_NAMESPACE
-from tests.e2e.conftest import User
+from tests.e2e.conftest import LONG, User, training
 
 pytestmark = pytest.mark.cluster
 
 Rows = list[tuple[str, str]]
-LONG = {"epochs": 20, "batchSize": 16}
-
-
-def training(status: dict[str, object]) -> bool:
-    progress = status.get("progress")
-    return isinstance(progress, dict) and progress.get("phase") == "Training"
 
 
 def test_a_deleted_pod_is_replaced_and_the_job_completes(user: User, questions: Rows) -> None:
@@ -73,7 +67,8 @@ def test_storage_gone_for_a_minute_stops_no_training(user: User, questions: Rows
         user.site.kubectl("rollout", "status", *deployment, "--timeout=120s")
 
     often = {"backoffLimit": 0, "checkpoints": {"everySteps": 5}}
-    user.apply("stormy", user.data(questions[:200]), training=LONG, runPolicy=often)
+    longer = LONG | {"epochs": 20}
+    user.apply("stormy", user.data(questions[:200]), training=longer, runPolicy=often)
     begun = user.wait("stormy", training)["progress"]["step"]
     storage(0)
     try:

@@ -8,19 +8,13 @@ from typing import Any
 import pytest
 
 from localdemo.setup import SECRET
-from tests.e2e.conftest import User
+from tests.e2e.conftest import LONG, User, training
 
 pytestmark = pytest.mark.cluster
 
 Rows = list[tuple[str, str]]
-LONG = {"epochs": 20, "batchSize": 16}
 NOWHERE = "s3://datasets/no/such.csv"
 """Of a job that fails as soon as its trainer looks for its data."""
-
-
-def training(status: dict[str, Any]) -> bool:
-    progress = status.get("progress") or {}
-    return progress.get("phase") == "Training" and progress["step"] > 0
 
 
 def patch(user: User, name: str, spec: dict[str, Any]) -> None:
@@ -110,7 +104,8 @@ def test_an_evicted_pod_is_replaced_and_not_counted(user: User, questions: Rows)
 
 def test_deadlines_end_what_runs_and_what_waits(user: User, questions: Rows) -> None:
     uri = user.data(questions[:200])
-    user.apply("slow", uri, training=LONG, runPolicy={"activeDeadlineSeconds": 15})
+    endless = LONG | {"epochs": 1000}
+    user.apply("slow", uri, training=endless, runPolicy={"activeDeadlineSeconds": 15})
     wide = {"gpus": 64, "cpu": "1", "memory": "1Gi"}
     user.apply("wide", uri, resources=wide, runPolicy={"pendingDeadlineSeconds": 5})
     assert user.finish("wide")["reason"] == "PendingDeadlineExceeded"

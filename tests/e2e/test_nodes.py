@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import User
-from tests.e2e.test_interruptions import training
+from tests.e2e.conftest import User, training
 
 pytestmark = pytest.mark.cluster
 
