@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import User, training
+from tests.e2e.conftest import LONG, User, training
 
 pytestmark = pytest.mark.cluster
 
@@ -12,7 +12,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 SPEC: dict[str, Any] = {
     "parallelism": {"nodes": 2},
     "resources": {"cpu": "500m", "memory": "2Gi"},
-    "training": {"epochs": 20, "batchSize": 16},
+    "training": LONG,
     "runPolicy": {"checkpoints": {"everySteps": 10}, "backoffLimit": 0},
 }
 
