@@ -12,8 +12,8 @@ from tests.faults.recorder import Life
 from tests.faults.watch_faults import Collapsed, Gone, Stale, WatchFault
 
 LIFE = "failed"
-AWAITED = ("post jobs", "status Training", "status BadData")
-"""Writes that the life waits for, so that none of them is ever gathered with the next."""
+STATUS_AND_CHILD = (1, 2, 8)
+"""The child Job, the first status, and the last one."""
 
 
 @pytest.fixture
@@ -25,12 +25,17 @@ async def lab(plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Lab]:
 @pytest.mark.controlplane
 async def test_some_writes_of_a_life(lab: Lab) -> None:
     async with lab.shared([LIFE]):
-        child, *statuses = map(lab.calm[LIFE].writes.index, AWAITED)
+        writes = lab.calm[LIFE].writes
+        assert [writes[n] for n in STATUS_AND_CHILD] == [
+            "post jobs",
+            "status Created",
+            "status BadData",
+        ]
         done = [
             await lab.answered(LIFE, number, fault)
-            for number, fault in zip((child, *statuses), ANSWERS[-3:], strict=True)
+            for number, fault in zip(STATUS_AND_CHILD, ANSWERS[-3:], strict=True)
         ]
-    done += [await lab.killed(LIFE, number, KILLS[1]) for number in statuses]
+    done += [await lab.killed(LIFE, number, KILLS[1]) for number in STATUS_AND_CHILD[1:]]
     assert [outcome for outcome in done if outcome.wrong or outcome.missed] == []
 
 

@@ -218,11 +218,8 @@ def test_what_cannot_be_removed_is_told(operator: OperatorProcess, ns: Namespace
 
 
 def test_a_namespace_is_not_held_back(operator: OperatorProcess, ns: Namespace) -> None:
-    """Of a job that has begun; without a pod, for whose grace Kubernetes would wait 47 s."""
     ns.submit(output=GOES)
     ns.pod()
-    ns.patch("finetunejobs", "tune", {"spec": {"suspend": True}})
-    eventually(lambda: ns.all("pods") == [], what="its pod goes")
     ns.api.call("DELETE", f"/api/v1/namespaces/{ns.name}", {})
 
     def gone() -> bool:
